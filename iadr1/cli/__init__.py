@@ -1,0 +1,50 @@
+"""The command line: options become one config, one stage is called, its summary is printed.
+
+The only place that turns an error into a line and an exit code: 0 done, 1 something failed, 2 called wrongly,
+130 interrupted. No heavy package is loaded before a command's body runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from iadr1.cli.app import app
+from iadr1.errors import Iadr1Error
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code.
+
+    Args:
+        argv: The words after `iadr1`; those of the process where None.
+
+    Raises:
+        SystemExit: Always. Unexpected exceptions pass through with their traceback.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        code = app(args=argv, prog_name="iadr1", standalone_mode=False) or 0
+    except Iadr1Error as error:
+        _say(f"error: {error}")
+        code = error.exit_code
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        _say(f"error: {error.format_message()} (see: {context.command_path if context else 'iadr1'} --help)")
+        code = error.exit_code
+    except typer.Abort:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        _say("interrupted: run the same command again to resume; what is written is kept")
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    """One line on stderr, whatever line breaks the message came with."""
+    sys.stderr.write(" ".join(text.split()) + "\n")

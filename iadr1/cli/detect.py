@@ -1,0 +1,98 @@
+"""`iadr1 detect`: verdict, reasoning, boxes and masks for photos."""
+
+from __future__ import annotations
+
+from heapq import nlargest
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iadr1 import config as configs
+from iadr1.cli import terminal
+from iadr1.cli.options import option
+
+if TYPE_CHECKING:
+    from iadr1.records import Detection
+    from iadr1.stages.detect import DetectSummary
+
+_WORST = 5
+"""How many of the worst and of the failed photos are named; the report names all."""
+
+EPILOG = (
+    "Example: `iadr1 detect images/ --masks` looks at every photo below images/ and writes detections.jsonl, masks/, "
+    "overlays/ and report.html to runs/detect.\n\n"
+    "Own photos, with photos of good products to compare against and a larger model: "
+    "`iadr1 detect parts/ --masks --references good/ --model Qwen/Qwen2.5-VL-3B-Instruct --out runs/parts`.\n\n"
+    "Exit code: 0 all photos read, 1 at least one failed (its record says why), 2 called wrongly."
+)
+
+_CONFIG = configs.DetectConfig
+
+
+def detect(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A photo or a folder of photos.")],
+    masks: Annotated[bool | None, option(_CONFIG, "masks", "--masks/--no-masks")] = None,
+    out: Annotated[Path | None, option(_CONFIG, "out", text="Folder for the results.")] = None,
+    model: Annotated[str | None, option(_CONFIG, "model")] = None,
+    engine: Annotated[str | None, option(_CONFIG, "engine")] = None,
+    references: Annotated[Path | None, option(_CONFIG, "references")] = None,
+    segmenter: Annotated[str | None, option(_CONFIG, "segmenter")] = None,
+    overlays: Annotated[bool | None, option(_CONFIG, "overlays", "--overlays/--no-overlays")] = None,
+    report: Annotated[bool | None, option(_CONFIG, "report", "--report/--no-report")] = None,
+    batch_size: Annotated[int | None, option(_CONFIG, "batch_size")] = None,
+    max_new_tokens: Annotated[int | None, option(_CONFIG, "max_new_tokens")] = None,
+    device: Annotated[str | None, option(_CONFIG, "device")] = None,
+    dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
+    attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
+    overwrite: Annotated[bool | None, option(_CONFIG, "overwrite", "--overwrite")] = None,
+) -> None:
+    """Say for every photo whether it is bad, where, why and how sure.
+
+    An answer that cannot be read is `undecided`, never `normal`. A photo that cannot be read gets a record with the
+    error, and the others go on.
+    """
+    config = configs.build(_CONFIG, given=locals())
+    from iadr1.stages import detect as stage
+
+    with terminal.bar("looking") as progress:
+        summary = stage.run(config, progress=progress)
+    _print_summary(summary)
+    if summary.errors:
+        raise typer.Exit(1)
+
+
+def _print_summary(summary: DetectSummary) -> None:
+    from iadr1.records import Detection, read_records
+
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in summary.counts.items())
+    unread = f" ({summary.errors} could not be looked at)" if summary.errors else ""
+    terminal.say(f"{sum(summary.counts.values())} photos: {verdicts}{unread}")
+    if summary.skipped:
+        terminal.say(f"{summary.skipped} of them had a result from an earlier run")
+    if summary.without_reference:
+        terminal.say(f"{summary.without_reference} had no matching reference")
+    if summary.no_score:
+        terminal.say(f"no scores: {summary.no_score}")
+    records = summary.out / "detections.jsonl"
+    defective = (record for record in read_records(records, Detection) if record.verdict == "anomalous")
+    for place, record in enumerate(nlargest(_WORST, defective, key=_badness)):
+        terminal.say(f"{'worst' if place == 0 else '':<7} {record.image}  {_findings(record)}")
+    failed = (record for record in read_records(records, Detection) if record.error)
+    for place, record in enumerate(islice(failed, _WORST)):
+        terminal.say(f"{'failed' if place == 0 else '':<7} {record.error}")
+    for name in ("report.html", "detections.jsonl", "summary.csv", "masks", "overlays", "run.json"):
+        if (summary.out / name).exists():
+            terminal.say(f"wrote   {summary.out / name}")
+
+
+def _badness(record: Detection) -> tuple[float, int, int]:
+    """Score first, then the number of defects and their area."""
+    areas = [defect.area_px or 0 for defect in record.defects]
+    return (record.score if record.score is not None else 0.0, len(areas), sum(areas))
+
+
+def _findings(record: Detection) -> str:
+    score = [f"score {record.score:.2f}"] if record.score is not None else []
+    return ", ".join([*score, *dict.fromkeys(defect.label for defect in record.defects)])

@@ -1,0 +1,73 @@
+"""The options of all commands: each text stands here once, each default is read from the command's config.
+
+An option that was not given is None, so that a recipe's value or the config's default holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from iadr1.errors import UsageError
+
+_TEXTS: Mapping[str, str] = {
+    "root": "Folder that the image paths of the data are relative to.",
+    "seed": "Seed of everything random; the same seed gives the same result.",
+    "fewshot_images": "Images of the few-shot training set (synthetic only).",
+    "eval_images": "Images of each evaluation set (synthetic only).",
+    "photos": "Sample photos written to images/ (synthetic only).",
+    "model": "`tiny` (embedded), a folder, or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct.",
+    "engine": "How the model is run: `local` (transformers, in this process) or `replay` (answers from a file).",
+    "data": "Samples to use, a JSONL file written by `iadr1 prepare`.",
+    "reward": (
+        "What is rewarded: `roam` (AnomalyR1: answers count with their reasons), `classical` (`accuracy` and "
+        "`format`), `boxes`, a weighted sum such as roam=1,format=0.1, or your own as package.module:function."
+    ),
+    "shots": "Images of a normal product shown before each photo.",
+    "steps": "Training steps.",
+    "limit": "Use only the first N samples.",
+    "batch_size": "How many are worked on at once; lower it when memory runs out.",
+    "max_new_tokens": "Longest answer, in tokens.",
+    "device": "`auto`, `cpu`, `cuda` or `cuda:1`.",
+    "dtype": "Number format of the weights: `auto`, `float32`, `bfloat16`, `float16`.",
+    "attention": "`auto`, `sdpa`, `eager` or `flash_attention_2` (NVIDIA only, needs the extra `flash`).",
+    "references": "Folder of photos of normal products, matched to the photos by path and name.",
+    "masks": "Draw the exact outline of every defect.",
+    "segmenter": "What draws the masks: `grabcut` (no weights), or a SAM 2 folder or hub id.",
+    "overlays": "Write the photos with verdict, boxes and masks drawn on them.",
+    "report": "Write report.html, one file to open, mail or sign.",
+    "overwrite": "Start anew instead of skipping photos that already have a result in --out.",
+}
+
+
+def option(config: type, field: str, *names: str, text: str | None = None) -> Any:
+    """The Typer option of one config field, with the config's default shown in the help.
+
+    Args:
+        config: The command's config dataclass.
+        field: The field's name; the option is `--field` unless `names` says otherwise.
+        names: Names of the option, for example `--masks/--no-masks`.
+        text: Help text, for a field that means something else in every command.
+    """
+    default = next(item.default for item in dataclasses.fields(config) if item.name == field)
+    shown = "" if default is None or isinstance(default, bool) else f" (default: {default})"
+    return typer.Option(
+        *(names or (f"--{field.replace('_', '-')}",)), help=(text or _TEXTS[field]) + shown, show_default=False
+    )
+
+
+def split_words(words: list[str] | None, *, leading: str) -> tuple[str | None, list[str]]:
+    """Split `[NAME] [KEY=VALUE ...]` into the name (None where absent) and the overrides.
+
+    Raises:
+        UsageError: A word after the first is not of the form KEY=VALUE.
+    """
+    rest = list(words or [])
+    name = rest.pop(0) if rest and "=" not in rest[0] else None
+    for word in rest:
+        if "=" not in word:
+            raise UsageError(f"{word!r} is neither the {leading}, which comes first, nor of the form KEY=VALUE")
+    return name, rest

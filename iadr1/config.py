@@ -1,0 +1,178 @@
+"""One frozen dataclass per stage, and the one way a recipe and `key=value` overrides become it.
+
+A config never enters a component: stages turn it into plain arguments. Unknown keys are refused with the nearest
+known one, values are converted to the field's type or refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from iadr1.errors import ConfigError
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """`iadr1 prepare`: where samples come from and where they are written.
+
+    For `source="synthetic"` (the default) `out` is the folder that gets `data/` and `images/`; for every other source
+    it is the JSONL file.
+    """
+
+    source: str = "synthetic"
+    root: Path | None = None
+    out: Path | None = None
+    seed: int = 0
+    fewshot_images: int = 600
+    eval_images: int = 120
+    photos: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """`iadr1 train`: GRPO from a model on multiple-choice samples.
+
+    The defaults are the laptop's; the papers' values are in the recipes. `batch_size` counts completions a device
+    and step, and is a multiple of `generations`.
+    """
+
+    model: str = "tiny"
+    data: Path = Path("data/fewshot.jsonl")
+    root: Path | None = None
+    out: Path = Path("runs/train")
+    reward: str = "roam"
+    shots: int = 0
+    steps: int = 40
+    generations: int = 8
+    batch_size: int = 64
+    gradient_accumulation: int = 1
+    learning_rate: float = 3e-5
+    lr_schedule: str = "constant"
+    beta: float = 0.04
+    epsilon: float = 0.2
+    temperature: float = 1.0
+    loss: str = "grpo"
+    scale_rewards: str = "group"
+    max_new_tokens: int = 96
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    attention: str = "auto"
+    deepspeed: Path | None = None
+    save_steps: int = 20
+    limit: int | None = None
+    seed: int = 42
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """`iadr1 eval BENCHMARK`: ask a model every question of a samples file and score the answers."""
+
+    benchmark: str = "mmad"
+    data: Path | None = None
+    root: Path | None = None
+    model: str = "tiny"
+    engine: str = "local"
+    out: Path | None = None
+    shots: int = 0
+    limit: int | None = None
+    batch_size: int = 32
+    max_new_tokens: int = 256
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "auto"
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectConfig:
+    """`iadr1 detect IMAGES`: verdict, reasoning, boxes and masks for every photo."""
+
+    images: Path = Path("images")
+    out: Path = Path("runs/detect")
+    model: str = "tiny"
+    engine: str = "local"
+    references: Path | None = None
+    masks: bool = False
+    segmenter: str = "grabcut"
+    overlays: bool = True
+    report: bool = True
+    batch_size: int = 8
+    max_new_tokens: int = 512
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "auto"
+    overwrite: bool = False
+
+
+def build(
+    kind: type[C], *, recipe: Path | None = None, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
+) -> C:
+    """A config from a recipe file, then options that were given on the command line, then `key=value` overrides.
+
+    Args:
+        kind: The config class.
+        recipe: A YAML file of `key: value` pairs.
+        overrides: `key=value` strings; the value is read as YAML.
+        given: Options by field name; None means "not given".
+
+    Raises:
+        ConfigError: Unknown key, wrong type, or a recipe that is not a mapping.
+    """
+    values: dict[str, Any] = _read_recipe(recipe) if recipe is not None else {}
+    values.update({key: value for key, value in (given or {}).items() if value is not None})
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError(f"{text!r} is not of the form key=value")
+        values[key.strip()] = yaml.safe_load(value)
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"no key {key!r}{_suggest(key, hints)}", where=str(recipe) if recipe else None)
+    return kind(**{key: _convert(key, value, hints[key]) for key, value in values.items()})
+
+
+def _suggest(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe: {error.strerror}", where=str(path)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {error}", where=str(path)) from error
+    if not isinstance(value, dict):
+        raise ConfigError("a recipe is a list of 'key: value' lines", where=str(path))
+    return value
+
+
+def _convert(key: str, value: Any, hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if value is None:
+        raise ConfigError(f"the key {key!r} has no value")
+    if hint is Path:
+        return Path(str(value))
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-6 as text
+        except ValueError as error:
+            raise ConfigError(f"the key {key!r} needs a number, got {value!r}") from error
+    if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
+        raise ConfigError(f"the key {key!r} needs {hint.__name__}, got {value!r}")
+    return value

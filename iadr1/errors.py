@@ -1,0 +1,63 @@
+"""The error kinds of iadr1; only the command line turns one into a line on stderr and an exit code.
+
+Every message says what is wrong and with which value; `where` names the file (and line), `hint` the next step.
+"""
+
+from __future__ import annotations
+
+
+class Iadr1Error(Exception):
+    """Base of every error a user can mend; exit code 1.
+
+    Args:
+        message: What is wrong, with the offending value.
+        where: File, line or record it happened in, for example `samples.jsonl:12`.
+        hint: What to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.message, self.where, self.hint = message, where, hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        """One line: `where: message (hint)`."""
+        prefix = f"{self.where}: " if self.where else ""
+        suffix = f" ({self.hint})" if self.hint else ""
+        return f"{prefix}{self.message}{suffix}"
+
+
+class UsageError(Iadr1Error):
+    """The command was called wrongly: unknown option value, missing folder, contradicting options; exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A recipe or a `key=value` override is wrong; exit code 2."""
+
+
+class DataError(Iadr1Error):
+    """A dataset file or record is not what its format says."""
+
+
+class ImageError(DataError):
+    """An image cannot be read or is outside the supported size."""
+
+
+class ModelError(Iadr1Error):
+    """A model cannot be found, loaded or used for what was asked."""
+
+
+class OutputError(Iadr1Error):
+    """A result cannot be written."""
+
+
+class MissingExtraError(UsageError):
+    """An optional dependency is not installed; the message holds the install command."""
+
+    def __init__(self, package: str, extra: str, *, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}'", hint=f'install it with: pip install "iadr1[{extra}]"'
+        )

@@ -1,0 +1,149 @@
+"""The one way to open an image and the one resize.
+
+Every image becomes an 8-bit RGB `PIL.Image` in the orientation its EXIF says; 16-bit data are scaled by
+percentiles, transparency is laid on white, CMYK and palettes are converted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from iadr1.errors import ImageError, UsageError
+from iadr1.geometry import Size
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+MAX_PIXELS = 250_000_000
+"""Largest image opened, in pixels: 250 MP needs about 1 GB once decoded."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image as 8-bit RGB in its EXIF orientation.
+
+    Raises:
+        ImageError: Missing, unreadable, truncated, empty, not an image, or above `MAX_PIXELS`.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError("the file is empty (0 bytes)", where=str(path))
+        with _open_bounded(path) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read", where=str(path)) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        # Pillow raises SyntaxError for broken PNG chunks and ValueError for broken TIFF tags.
+        raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
+
+
+def _open_bounded(path: Path) -> Image.Image:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        image: ImageFile.ImageFile = Image.open(path)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width}x{image.height}"
+        image.close()
+        raise ImageError(
+            f"the image is {size} px, above the limit of {MAX_PIXELS // 1_000_000} million pixels",
+            where=str(path),
+            hint="scale it down or cut it into tiles",
+        )
+    return image
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_scale_deep(np.asarray(image, dtype=np.float64))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scale_deep(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[
+    tuple[int, ...], np.dtype[np.uint8]
+]:
+    """16-bit and float data -> uint8 between the 0.1 and 99.9 percentile; data already in 0..255 stay as they are."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return np.zeros(values.shape, dtype=np.uint8)
+    low, high = np.percentile(finite, (0.1, 99.9))
+    if finite.min() >= 0 and finite.max() <= 255:
+        low, high = 0.0, 255.0
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / max(high - low, 1e-12))
+    return np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
+
+
+def open_mask(path: Path, *, threshold: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    """A mask file as a boolean array (H, W): true where the value is above `threshold` (in the file's own units).
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    try:
+        with _open_bounded(path) as image:
+            values = np.asarray(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"cannot read the mask: {_reason(error)}", where=str(path)) from error
+    if values.ndim == 3:
+        values = values[..., :3].max(axis=2)
+    result: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = values > threshold
+    return result
+
+
+def resize(image: Image.Image, size_wh: Size) -> Image.Image:
+    """The image at exactly `size_wh` (bicubic, antialiased), aspect ratio not kept; no copy where it already fits."""
+    return image if image.size == size_wh else image.resize(size_wh, Image.Resampling.BICUBIC)
+
+
+def fit_within(image_wh: Size, bound_wh: Size) -> Size:
+    """The largest size of the same aspect ratio inside `bound_wh`, never enlarged, sides at least 1 px."""
+    scale = min(1.0, bound_wh[0] / image_wh[0], bound_wh[1] / image_wh[1])
+    return max(1, int(image_wh[0] * scale)), max(1, int(image_wh[1] * scale))
+
+
+def find_images(place: Path) -> list[Path]:
+    """Images of a folder and its sub-folders in sorted order, or the one file that `place` names.
+
+    Hidden files and folders are left out. Files are told by their suffix only; whether they are images shows when
+    they are opened.
+
+    Raises:
+        UsageError: The place is missing or holds no file with an image suffix.
+    """
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise UsageError(
+            f"no folder or file {str(place)!r}", hint="'iadr1 prepare' writes sample photos to images/"
+        )
+    found = sorted(_walk(place))
+    if not found:
+        raise UsageError(
+            f"no images in {str(place)!r}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))} in all sub-folders"
+        )
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            yield path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

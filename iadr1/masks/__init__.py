@@ -1,0 +1,59 @@
+"""Masks for boxes: the table of segmenters and the clean-up chain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from iadr1.errors import UsageError
+from iadr1.masks.base import MaskResult, Segmenter
+from iadr1.masks.cleanup import clean, encode_rle
+
+__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "clean", "encode_rle", "load_segmenter"]
+
+SAM2_DEFAULT = "facebook/sam2.1-hiera-tiny"
+"""Hub id that the bare name `sam2` stands for (38.9 M parameters, Apache-2.0)."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def _load_grabcut(device: str) -> Segmenter:
+    from iadr1.masks.grabcut import GrabCutSegmenter
+
+    del device  # OpenCV runs on the CPU, whatever the model runs on
+    return GrabCutSegmenter()
+
+
+def _load_sam2(device: str) -> Segmenter:
+    from iadr1.masks.sam2 import Sam2Segmenter
+
+    return Sam2Segmenter(SAM2_DEFAULT, device=device)
+
+
+SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = {"grabcut": _load_grabcut, "sam2": _load_sam2}
+"""Name -> loader that takes a device."""
+
+
+def load_segmenter(choice: str, *, device: str = "auto") -> Segmenter:
+    """The segmenter a user named.
+
+    Args:
+        choice: A name of `SEGMENTERS`, a folder with a SAM 2 model in the transformers layout, or its hub id.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; only SAM 2 uses it.
+
+    Raises:
+        UsageError: The choice is none of these.
+        ModelError: The SAM 2 model cannot be found or loaded.
+        MissingExtraError: A package the segmenter needs is not installed.
+    """
+    if choice in SEGMENTERS:
+        return SEGMENTERS[choice](device)
+    if Path(choice).is_dir() or _HUB_ID.fullmatch(choice):
+        from iadr1.masks.sam2 import Sam2Segmenter
+
+        return Sam2Segmenter(choice, device=device)
+    raise UsageError(
+        f"no segmenter {choice!r}",
+        hint=f"known: {', '.join(SEGMENTERS)}, or a folder or hub id of a SAM 2 model such as {SAM2_DEFAULT}",
+    )

@@ -1,0 +1,386 @@
+"""The papers' answer formats: renders the prompt, renders the target, parses the completion.
+
+This module is the sole owner of the tags and of every rule that reads an answer out of text. For every format,
+`parse(render_target(sample))` gives the sample's truth back (rule 3 of the house).
+
+Formats:
+    choice      AnomalyR1 section 3.4: reasoning, then one option letter.
+    structured  IAD-R1: reasoning, location, type, Yes/No.
+    boxes       AnomalyR1 section 3.1: reasoning, then a JSON list of the defects' boxes; `[]` for a normal product.
+    grounding   VLM-R1's RefCOCO prompt (AnomalyR1 section 3.1): reasoning, then the named region's box as JSON.
+    direct      the bare word Yes or No, for scoring by probability.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from iadr1.geometry import Box, BoxFrame
+from iadr1.records import Sample
+
+Format = Literal["choice", "structured", "boxes", "grounding", "direct"]
+FORMATS: tuple[Format, ...] = ("choice", "structured", "boxes", "grounding", "direct")
+ParseStatus = Literal["ok", "repaired", "truncated", "failed"]
+
+DETECT_QUESTION = "Are there any defects in the query image?"
+"""IAD-R1's training question; also what `detect` asks."""
+
+_INSTRUCTIONS: Mapping[Format, str] = {
+    # AnomalyR1 section 3.4, with the line-break hyphens of the paper's typesetting removed.
+    "choice": (
+        "A conversation between User and Assistant. The user asks a choice question and the Assistant solves it. "
+        "The assistant first think about the reasoning process in the mind and then provides the user with the "
+        "answer. Respond with your reasoning in <think> </think> tags followed by a single letter answer in "
+        "<answer> </answer> tags."
+    ),
+    # IAD-R1's default prompt leaves the output format out; it is stated here (docs/paper_index.md).
+    "structured": (
+        "Respond with your reasoning in <think> </think> tags, for a defect its place in <location> </location> and "
+        "its kind in <type> </type> tags, and Yes or No in <answer> </answer> tags."
+    ),
+    "boxes": (
+        "Locate every defect. First output the thinking process in <think> </think> tags and then output the final "
+        "answer in <answer> </answer> tags. Output the final answer in JSON format: a list of bbox_2d and label, "
+        "empty if there is no defect."
+    ),
+    # VLM-R1's prompt for referring expressions (om-ai-lab/VLM-R1, REC training).
+    "grounding": (
+        "First output the thinking process in <think> </think> tags and then output the final answer in <answer> "
+        "</answer> tags. Output the final answer in JSON format."
+    ),
+    "direct": "Answer with Yes or No.",
+}
+
+
+def instruction(fmt: Format) -> str:
+    """The fixed sentence(s) that tell the model how to answer in this format."""
+    return _INSTRUCTIONS[fmt]
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """A named box in pixels of the stored image."""
+
+    box: Box
+    label: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was read out of a completion; a field the format does not have, or that was not found, is None.
+
+    Attributes:
+        status: `ok`; `repaired` (found, but not as asked); `truncated` (cut off, the complete part was kept);
+            `failed` (no answer: never guessed).
+        reason: Why the status is not `ok`.
+        think: The reasoning.
+        letter: The chosen option, always one that was offered.
+        is_anomalous: The verdict, for the formats that give one.
+        locations: 3x3 words as written.
+        types: Defect types as written.
+        boxes: Boxes in pixels of the stored image; empty means "no defect".
+    """
+
+    status: ParseStatus
+    reason: str = ""
+    think: str | None = None
+    letter: str | None = None
+    is_anomalous: bool | None = None
+    locations: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    boxes: tuple[LabelledBox, ...] | None = None
+
+
+# --- prompt -----------------------------------------------------------------------------------------------------
+
+
+def question_text(sample: Sample, fmt: Format) -> str:
+    """The text of the user's turn: question, options one a line, instruction."""
+    lines = [sample.question, *(f"{letter}. {text}" for letter, text in sample.options.items())]
+    if fmt != "choice":
+        lines = lines[:1]
+    separator = "\n" if len(lines) > 1 else " "
+    return "\n".join(lines) + separator + instruction(fmt)
+
+
+def render_prompt(sample: Sample, fmt: Format, *, shots: int = 0) -> list[dict[str, Any]]:
+    """The chat messages for one sample, with one `{"type": "image"}` slot per image.
+
+    The images belong into the slots in this order: the first `shots` references, then the query image. What is
+    asked for is what is sent: the number of slots is `shots + 1`.
+
+    Raises:
+        ValueError: The sample has fewer references than `shots`.
+    """
+    if shots > len(sample.references):
+        raise ValueError(f"{shots} references asked for, sample {sample.id!r} has {len(sample.references)}")
+    content: list[dict[str, str]] = []
+    if shots:
+        content.append({"type": "text", "text": "Reference image of a normal product:"})
+        content.extend({"type": "image"} for _ in range(shots))
+        content.append({"type": "text", "text": "Query image:"})
+    content.append({"type": "image"})
+    content.append({"type": "text", "text": question_text(sample, fmt)})
+    return [{"role": "user", "content": content}]
+
+
+# --- target -----------------------------------------------------------------------------------------------------
+
+
+def render_boxes(boxes: Sequence[LabelledBox], frame: BoxFrame) -> str:
+    """The JSON a model of this frame writes for the boxes, as Qwen2.5-VL does: `[{"bbox_2d": [...], "label": ...}]`."""
+    items = [{"bbox_2d": list(frame.to_model(item.box)), "label": item.label} for item in boxes]
+    return json.dumps(items, ensure_ascii=False)
+
+
+def render_target(sample: Sample, fmt: Format, *, frame: BoxFrame | None = None) -> str:
+    """The completion a perfect model gives for this sample.
+
+    Raises:
+        ValueError: The format needs boxes and no frame or no box is there.
+    """
+    if fmt == "direct":
+        return _yes_no(sample)
+    think = f"<think>{sample.reasoning or ''}</think>"
+    if fmt == "choice":
+        return f"{think}<answer>{sample.answer}</answer>"
+    if fmt == "structured":
+        if not sample.defects:
+            return f"{think}<answer>{_yes_no(sample)}</answer>"
+        location = ", ".join(_unique(d.location or "" for d in sample.defects))
+        kinds = ", ".join(_unique(d.type for d in sample.defects))
+        return f"{think}<location>{location}</location><type>{kinds}</type><answer>{_yes_no(sample)}</answer>"
+    if frame is None:
+        raise ValueError(f"the format {fmt!r} needs a frame to write boxes in")
+    truth = [LabelledBox(d.box, d.type) for d in sample.defects if d.box is not None]
+    if len(truth) < len(sample.defects):
+        raise ValueError(f"sample {sample.id!r} has a defect without a box")
+    return f"{think}<answer>{render_boxes(truth, frame)}</answer>"
+
+
+def _yes_no(sample: Sample) -> str:
+    if sample.is_anomalous is None:
+        raise ValueError(f"sample {sample.id!r} does not say whether it is anomalous")
+    return "Yes" if sample.is_anomalous else "No"
+
+
+def _unique(words: Any) -> list[str]:
+    return list(dict.fromkeys(words))
+
+
+# --- parsing ----------------------------------------------------------------------------------------------------
+
+
+def parse(
+    text: str, fmt: Format, *, options: Mapping[str, str] | None = None, frame: BoxFrame | None = None
+) -> Answer:
+    """Read the answer out of a completion.
+
+    Args:
+        text: The whole completion.
+        fmt: The format that was asked for.
+        options: Letter -> text, needed for `choice`.
+        frame: The frame the model's boxes are written in, needed for `boxes` and `grounding`.
+    """
+    think = _last_block(text, "think")
+    if fmt == "choice":
+        answer = _parse_choice(text, options or {})
+    elif fmt == "structured":
+        answer = _parse_structured(text)
+    elif fmt == "direct":
+        answer = _parse_verdict(text, "the completion")
+    elif frame is None:
+        raise ValueError(f"the format {fmt!r} needs a frame to read boxes in")
+    else:
+        answer = _parse_boxes(text, frame, empty_is_answer=fmt == "boxes")
+    return replace(answer, think=think)
+
+
+def _last_block(text: str, tag: str) -> str | None:
+    blocks = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+    return blocks[-1].strip() if blocks else None
+
+
+def _after_think(text: str) -> str:
+    return text.rpartition("</think>")[2]
+
+
+def _answer_part(text: str) -> tuple[str | None, ParseStatus, str]:
+    """The text of the last answer block and how sound it is; an unclosed block counts as truncated."""
+    block = _last_block(text, "answer")
+    if block is not None:
+        return block, "ok", ""
+    _, tag, rest = text.rpartition("<answer>")
+    if tag:
+        return rest.strip(), "truncated", "the answer block is not closed"
+    return None, "failed", "no <answer> block"
+
+
+# choice
+
+
+def _parse_choice(text: str, options: Mapping[str, str]) -> Answer:
+    block, status, reason = _answer_part(text)
+    if block is None:
+        # Models without the format's training often answer in plain words; only a plain conclusion is taken.
+        letter = conclude(_after_think(text), options)
+        if letter is None:
+            return Answer("failed", reason)
+        return Answer("repaired", reason, letter=letter)
+    letter = _lone_letter(block, options)
+    if letter is not None:
+        return Answer(status, reason, letter=letter)
+    letter = conclude(block, options) or _option_text(block, options)
+    if letter is not None:
+        return Answer("repaired", "the answer is not a single letter", letter=letter)
+    return Answer("failed", f"no offered option in {block[:60]!r}")
+
+
+_LETTER = re.compile(r"\s*[(\[]?\s*(?:option\s+)?([A-Za-z])\s*(?:[)\].:,]|$)", re.IGNORECASE)
+
+
+def _lone_letter(text: str, options: Mapping[str, str]) -> str | None:
+    """`B`, `b.`, `(B)`, `B: text of B` -> B; a letter followed by another option's text is not an answer."""
+    match = _LETTER.match(text)
+    if not match:
+        return None
+    letter = match.group(1).upper()
+    rest = text[match.end() :].strip()
+    if letter not in options or (rest and _normal(rest) != _normal(options[letter])):
+        return None
+    return letter
+
+
+def _normal(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", text.lower()).strip()
+
+
+def _option_text(text: str, options: Mapping[str, str]) -> str | None:
+    found = [letter for letter, option in options.items() if _normal(option) and _normal(option) == _normal(text)]
+    return found[0] if len(found) == 1 else None
+
+
+_CONCLUSIONS = (
+    re.compile(r"\b(?:answer|choice|option|choose|select|pick)\b(?:\s+(?:is|would be|must be|:|option))*\s*:?\s*"
+               r"[\"'(\[*]*([A-Z])\b(?![a-z'])"),
+    re.compile(r"\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"),
+)
+
+
+def conclude(text: str, options: Mapping[str, str]) -> str | None:
+    """The option a piece of reasoning ends on, or None where it names none or several.
+
+    Only a real conclusion counts: "the answer is B", "B is correct", or a last sentence that holds exactly one
+    option's own text. A bare capital letter, such as the article "A", never does (AnomalyR1's `extract_choice`
+    takes it; see docs/paper_index.md).
+    """
+    found: list[tuple[int, str]] = []
+    for pattern in _CONCLUSIONS:
+        found += [(m.start(1), m.group(1)) for m in pattern.finditer(text) if m.group(1) in options]
+    if found:
+        return max(found)[1]
+    sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n+", text.strip()) if part.strip()]
+    if not sentences:
+        return None
+    last = f" {_normal(sentences[-1])} "
+    named = [letter for letter, option in options.items() if _normal(option) and f" {_normal(option)} " in last]
+    # "no" inside "no defect" would name the option "No." of a sentence that says something else.
+    named = [letter for letter in named if len(_normal(options[letter])) > 3]
+    return named[0] if len(named) == 1 else None
+
+
+# structured and direct
+
+
+def _parse_verdict(text: str, name: str) -> Answer:
+    word = _normal(text)
+    if word in ("yes", "no"):
+        exact = text.strip() in ("Yes", "No")
+        return Answer("ok" if exact else "repaired", "" if exact else f"{text.strip()!r}", is_anomalous=word == "yes")
+    return Answer("failed", f"{name} is neither Yes nor No: {text.strip()[:60]!r}")
+
+
+def _parse_structured(text: str) -> Answer:
+    block, status, reason = _answer_part(text)
+    if block is None:
+        return Answer("failed", reason)
+    verdict = _parse_verdict(block, "the answer")
+    if verdict.status == "ok" and status != "ok":
+        verdict = replace(verdict, status=status, reason=reason)
+    return replace(
+        verdict, locations=_words(_last_block(text, "location")), types=_words(_last_block(text, "type"))
+    )
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+# boxes
+
+
+_NORMAL_WORDS = frozenset({"no", "none", "null", "normal", "no defect", "no defects", "no anomaly", "no anomalies"})
+
+
+def _parse_boxes(text: str, frame: BoxFrame, *, empty_is_answer: bool) -> Answer:
+    block, status, reason = _answer_part(text)
+    if block is None:
+        block, status, reason = _after_think(text).strip(), "repaired", "no <answer> block"
+    body = re.sub(r"^```(?:json)?\s*|\s*```$", "", block.strip())
+    if empty_is_answer and _normal(body) in _NORMAL_WORDS:
+        return Answer("repaired", f"the word {body[:20]!r} instead of []", is_anomalous=False, boxes=())
+    items, sound = _json_items(body)
+    if items is None:
+        return Answer("failed", f"no JSON boxes in {body[:60]!r}")
+    if not sound:
+        status = "truncated" if status == "truncated" else "repaired"
+        reason = reason or "the JSON is broken, its complete objects were kept"
+    boxes = [found for found in (_labelled_box(item, frame) for item in items) if found is not None]
+    if not items and sound and status != "truncated":
+        if not empty_is_answer:
+            return Answer("failed", "an empty list where a box was asked for", boxes=())
+        return Answer(status, reason, is_anomalous=False, boxes=())
+    if not boxes:
+        return Answer("failed", f"no usable box in {body[:60]!r}")
+    if len(boxes) < len(items):
+        status, reason = "repaired", f"{len(items) - len(boxes)} of {len(items)} boxes are not usable"
+    return Answer(
+        status, reason, is_anomalous=True, types=tuple(_unique(b.label for b in boxes)), boxes=tuple(boxes)
+    )
+
+
+def _json_items(body: str) -> tuple[list[Any] | None, bool]:
+    """The objects of a JSON list and whether the JSON was whole; None where there is no JSON at all."""
+    try:
+        value = json.loads(body)
+    except (json.JSONDecodeError, RecursionError):
+        items = []
+        for match in re.finditer(r"\{[^{}]*\}", body):
+            try:
+                items.append(json.loads(match.group()))
+            except json.JSONDecodeError:
+                continue
+        return (items or None), False
+    if isinstance(value, dict):
+        return [value], True
+    if not isinstance(value, list):
+        return None, False
+    flat = len(value) == 4 and all(isinstance(v, int | float) for v in value)
+    return ([value], False) if flat else (value, True)
+
+
+def _labelled_box(item: Any, frame: BoxFrame) -> LabelledBox | None:
+    label = "defect"
+    if isinstance(item, dict):
+        label = str(item.get("label") or label)
+        item = next((item[key] for key in ("bbox_2d", "bbox", "box") if key in item), None)
+    if not isinstance(item, list) or len(item) != 4:
+        return None
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in item):
+        return None
+    box = frame.to_image((item[0], item[1], item[2], item[3]))
+    return LabelledBox(box, label) if box is not None else None

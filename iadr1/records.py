@@ -1,0 +1,305 @@
+"""The three record types that flow between the stages, and the one way to read and write them as JSONL.
+
+All coordinates are pixels of the stored image after EXIF orientation, `(x1, y1, x2, y2)`, x right, y down,
+x2 and y2 exclusive. Paths are POSIX paths relative to a root (see `resolve_root`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, TextIO, TypeVar
+
+import jsonlines
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from iadr1.errors import DataError, OutputError
+from iadr1.geometry import Box
+
+Task = Literal["choice", "anomaly", "grounding"]
+Verdict = Literal["anomalous", "normal", "undecided"]
+
+
+def _check_relative(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not path or path.startswith("/") or ".." in parts or "\\" in path or ":" in parts[0]:
+        raise ValueError(f"path {path!r} is not relative to the root or leaves it")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_check_relative)]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Defect(Record):
+    """One defect of a sample: its type and, where known, where it is."""
+
+    type: str
+    box: Box | None = None
+    mask: RelativePath | None = None
+    location: str | None = None
+    attributes: dict[str, str] = Field(default_factory=dict)
+
+
+class Sample(Record):
+    """One question about one image, with its truth.
+
+    `options` maps letters to texts in the order shown; `answer` is a letter for `task="choice"`, `Yes`/`No` for
+    `task="anomaly"`, and empty for `task="grounding"`, whose truth is the boxes of `defects` (the targets named
+    in `question`, whatever they are).
+    """
+
+    id: str = Field(min_length=1)
+    dataset: str
+    category: str
+    split: str
+    image: RelativePath
+    references: tuple[RelativePath, ...] = ()
+    task: Task
+    question: str
+    options: dict[str, str] = Field(default_factory=dict)
+    answer: str = ""
+    question_type: str
+    is_anomalous: bool | None = None
+    defects: tuple[Defect, ...] = ()
+    reasoning: str | None = None
+    held_out: bool = False
+    licence: str = "unknown"
+    source: str = ""
+    image_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _answer_fits_task(self) -> Sample:
+        if self.task == "choice" and self.answer not in self.options:
+            raise ValueError(f"answer {self.answer!r} is not among the options {sorted(self.options)}")
+        if self.task == "anomaly" and self.answer not in ("Yes", "No"):
+            raise ValueError(f"answer {self.answer!r} is neither 'Yes' nor 'No'")
+        return self
+
+
+class PredictedBox(Record):
+    """A box a model named, in pixels of the stored image."""
+
+    box: Box
+    label: str
+
+
+class Prediction(Record):
+    """A model's answer to one sample: the whole completion, what was parsed from it, and what it cost."""
+
+    sample_id: str
+    protocol: str
+    model: str
+    engine: str
+    raw: str = ""
+    answer: str | None = None
+    parse: str = ""
+    p_anomalous: float | None = None
+    boxes: tuple[PredictedBox, ...] = ()
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    error: str | None = None
+
+
+class DetectedDefect(Record):
+    """One defect found in a photo; `mask` is a file relative to the output folder, `mask_rle` COCO RLE."""
+
+    label: str
+    box: Box
+    mask: RelativePath | None = None
+    mask_rle: dict[str, object] | None = None
+    mask_score: float | None = None
+    mask_source: str | None = None
+    area_px: int | None = None
+
+
+class Detection(Record):
+    """The result for one photo. What cannot be parsed or read is `undecided`, never `normal`.
+
+    `score` is the probability of an anomaly in 0..1, or None where the engine gives none.
+    """
+
+    image: str
+    width: int = 0
+    height: int = 0
+    verdict: Verdict
+    score: float | None = None
+    reasoning: str | None = None
+    defects: tuple[DetectedDefect, ...] = ()
+    parse: str = ""
+    raw: str = ""
+    model: str = ""
+    references: tuple[str, ...] = ()
+    overlay: RelativePath | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """Yield the records of a JSONL file one by one.
+
+    Raises:
+        DataError: A line is not JSON or not a `kind`; `where` holds `file:line`.
+    """
+    try:
+        with jsonlines.open(path) as reader:
+            for number, value in enumerate(_numbered(reader, path), start=1):
+                try:
+                    yield kind.model_validate(value)
+                except ValidationError as error:
+                    raise DataError(
+                        f"not a valid {kind.__name__}: {_explain(error)}", where=f"{path}:{number}"
+                    ) from error
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from error
+
+
+def _numbered(reader: jsonlines.Reader, path: Path) -> Iterator[object]:
+    try:
+        yield from reader
+    except jsonlines.InvalidLineError as error:
+        raise DataError(f"not JSON: {error.line[:80]!r}", where=f"{path}:{error.lineno}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'record'}: {item['msg']} (got {item['input']!r:.80})"
+        for item in error.errors()[:3]
+    )
+
+
+class RecordWriter:
+    """Append records to a JSONL file so that `kill -9` loses at most the records not yet flushed.
+
+    A half-written last line left by a killed run is cut off when the file is opened. `flush` writes through to
+    the disk; leaving the `with` block flushes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_partial_line(path)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.flush()
+        self._file.close()
+
+    def write(self, record: Record) -> None:
+        """Append one record (buffered until `flush`)."""
+        self._file.write(record.model_dump_json() + "\n")
+
+    def flush(self) -> None:
+        """Write what is buffered through to the disk."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f"cannot write: {error.strerror}", where=str(self.path)) from error
+
+
+def _drop_partial_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        keep, block = size, b""
+        while keep and not block.endswith(b"\n"):
+            start = max(0, keep - 65536)
+            file.seek(start)
+            block = file.read(keep - start)
+            cut = block.rfind(b"\n")
+            keep, block = start + cut + 1, block[: cut + 1]
+        if keep < size:
+            file.truncate(keep)
+
+
+def done_keys(path: Path, kind: type[R], key: Callable[[R], str]) -> set[str]:
+    """Keys of the records a run has already written, for resuming; empty where the file does not exist."""
+    if not path.exists():
+        return set()
+    _drop_partial_line(path)
+    return {key(record) for record in read_records(path, kind)}
+
+
+def write_records(path: Path, records: Iterable[Record]) -> int:
+    """Write all records atomically and streaming (temporary file, then rename); returns how many."""
+    count = 0
+    with _atomic(path) as file:
+        for record in records:
+            file.write(record.model_dump_json() + "\n")
+            count += 1
+    return count
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a text file so that readers see either the old or the whole new content.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+    with _atomic(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def _atomic(path: Path) -> Iterator[TextIO]:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            yield file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def meta_path(samples: Path) -> Path:
+    """The sidecar file of a samples file: `mmad.jsonl` -> `mmad.meta.json`."""
+    return samples.with_suffix(".meta.json")
+
+
+def resolve_root(samples: Path, root: Path | None = None) -> Path:
+    """The folder the paths of a samples file are relative to.
+
+    It is `root` where given, else the `root` entry of the sidecar (itself relative to the file's folder), else the
+    file's own folder.
+
+    Raises:
+        DataError: The folder does not exist.
+    """
+    folder = samples.parent
+    if root is not None:
+        folder = root
+    elif meta_path(samples).exists():
+        try:
+            folder = samples.parent / json.loads(meta_path(samples).read_text(encoding="utf-8"))["root"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError("the sidecar has no usable 'root'", where=str(meta_path(samples))) from error
+    if not folder.is_dir():
+        raise DataError(
+            f"the image root {str(folder)!r} is not a folder", where=str(samples), hint="say where it is with --root"
+        )
+    return folder

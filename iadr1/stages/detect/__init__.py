@@ -1,0 +1,136 @@
+"""`iadr1 detect`: verdict, reasoning, boxes and masks for every photo of a folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from iadr1.config import DetectConfig
+from iadr1.errors import OutputError
+from iadr1.models import LoadOptions, load_engine
+from iadr1.models.base import Engine
+from iadr1.provenance import describe, write_run
+from iadr1.records import Detection, RecordWriter, done_keys, read_records
+from iadr1.reports.html import write_csv, write_report
+from iadr1.stages.detect.detector import Detector
+from iadr1.stages.detect.folder import RECORDS, REPORT, TABLE, claim, run_key
+from iadr1.stages.detect.photos import References, find_photos, image_root, load_batches
+
+__all__ = ["DetectSummary", "run"]
+
+
+@dataclass(frozen=True)
+class DetectSummary:
+    """What a run left in its folder.
+
+    Attributes:
+        counts: Photos by verdict; the values add up to the number of records.
+        errors: Photos that could not be looked at; they are among the undecided.
+        out: The folder.
+        skipped: Photos an earlier run had already done.
+        without_reference: Photos looked at without one although a folder was given.
+        no_score: Why photos have no anomaly score, where the engine gives none.
+    """
+
+    counts: dict[str, int]
+    errors: int
+    out: Path
+    skipped: int = 0
+    without_reference: int = 0
+    no_score: str | None = None
+
+
+def run(
+    config: DetectConfig, *, progress: Callable[[int, int], None] | None = None, engine: Engine | None = None
+) -> DetectSummary:
+    """Look at every photo and write records, masks, overlays, `summary.csv`, `report.html` and `run.json`.
+
+    Photos that already have a record in the folder are skipped, so that a killed run goes on where it stopped.
+
+    Args:
+        config: The stage's settings.
+        progress: Called with (photos done, photos in all).
+        engine: A loaded engine instead of the one `config` names.
+
+    Raises:
+        UsageError: No photos, or the folder holds the results of other settings.
+        ModelError: The model cannot be loaded or used.
+        OutputError: The folder cannot be written to.
+    """
+    photos = find_photos(config.images, config.out)
+    references = References(config.references) if config.references else None
+    _make_folder(config.out)
+    engine = engine or load_engine(
+        config.engine, config.model, LoadOptions(config.device, config.dtype, config.attention, config.batch_size)
+    )
+    detector = Detector(config, engine)
+    key = run_key(config, engine)
+    claim(config, key)
+    info = describe("detect", config, extra={"run_key": key})
+    write_run(config.out, info)
+    done = done_keys(config.out / RECORDS, Detection, lambda record: record.image)
+    waiting = [photo for photo in photos if photo.name not in done]
+    skipped = finished = len(photos) - len(waiting)
+    report = progress or (lambda done, total: None)
+    report(finished, len(photos))
+    with RecordWriter(config.out / RECORDS) as writer:
+        for batch in load_batches(waiting, references, config.batch_size):
+            for record in detector.detect(batch):
+                writer.write(record)
+            writer.flush()
+            finished += len(batch)
+            report(finished, len(photos))
+    return _finish(config, info, skipped=skipped, no_score=detector.no_score)
+
+
+def _make_folder(out: Path) -> None:
+    """Fails before a model is loaded where nothing can be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder: {error.strerror}", where=str(out)) from error
+
+
+def _finish(config: DetectConfig, info: dict[str, Any], *, skipped: int, no_score: str | None) -> DetectSummary:
+    # The run-length masks are the bulk of a record, and neither table nor report needs them.
+    records = [_without_rle(record) for record in read_records(config.out / RECORDS, Detection)]
+    verdicts = Counter(record.verdict for record in records)
+    summary = DetectSummary(
+        counts={verdict: verdicts[verdict] for verdict in ("anomalous", "normal", "undecided")},
+        errors=sum(record.error is not None for record in records),
+        out=config.out,
+        skipped=skipped,
+        without_reference=sum(not record.references and record.error is None for record in records)
+        if config.references
+        else 0,
+        no_score=no_score,
+    )
+    write_csv(config.out / TABLE, records)
+    if config.report:
+        head = _report_head(config, info, no_score)
+        write_report(config.out / REPORT, records, images=image_root(config.images), info=head)
+    figures = {"counts": summary.counts, "errors": summary.errors, "without_reference": summary.without_reference}
+    write_run(config.out, {**info, **figures, "no_score": no_score})
+    return summary
+
+
+def _without_rle(record: Detection) -> Detection:
+    defects = tuple(defect.model_copy(update={"mask_rle": None}) for defect in record.defects)
+    return record.model_copy(update={"defects": defects})
+
+
+def _report_head(config: DetectConfig, info: dict[str, Any], no_score: str | None) -> dict[str, str]:
+    head = {
+        "Photos": str(config.images),
+        "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "Model": info["run_key"]["model"],
+        "Masks": config.segmenter if config.masks else "none",
+        "References": str(config.references) if config.references else "none",
+        "Settings": info["config_hash"],
+        "iadr1": info["iadr1"],
+    }
+    return {**head, "No scores": no_score} if no_score else head

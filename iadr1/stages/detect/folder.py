@@ -1,0 +1,89 @@
+"""The folder of a detection run: whose results it holds, whether a run may go on in it, and clearing it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from iadr1.config import DetectConfig
+from iadr1.errors import OutputError, UsageError
+from iadr1.models.base import Engine
+from iadr1.provenance import digest, plain
+from iadr1.records import Detection, read_records
+from iadr1.stages.detect.photos import image_root
+
+RECORDS = "detections.jsonl"
+RUN, REPORT, TABLE = "run.json", "report.html", "summary.csv"
+
+_NOT_RESULTS = frozenset({"out", "overwrite", "batch_size", "device", "attention", "overlays", "report"})
+"""Settings that may change when a run goes on in the same folder: they do not change what is found."""
+
+
+def run_key(config: DetectConfig, engine: Engine) -> dict[str, str]:
+    """What must be equal for a run to go on in a folder: the settings that decide what is found, and the model.
+
+    The model counts with its weights' fingerprint where the engine has one: a folder that was trained again is
+    another model under the same name.
+    """
+    settings = {key: value for key, value in plain(config).items() if key not in _NOT_RESULTS}
+    settings["images"] = str(image_root(config.images).resolve())
+    settings["references"] = str(config.references.resolve()) if config.references else None
+    settings["segmenter"] = config.segmenter if config.masks else None
+    fingerprint = getattr(engine, "fingerprint", None)
+    return {"settings": digest(settings), "model": engine.model, "weights": str(fingerprint)}
+
+
+def claim(config: DetectConfig, key: dict[str, str]) -> None:
+    """Make sure the folder is free, holds an unfinished run with the same key, or is cleared for `overwrite`.
+
+    Raises:
+        UsageError: It holds something else.
+        OutputError: It cannot be cleared.
+    """
+    out = config.out
+    run = out / RUN
+    if not run.exists():
+        if (out / RECORDS).exists():
+            raise UsageError(f"{str(out)!r} holds a {RECORDS} without a {RUN}", hint="name another folder with --out")
+        return
+    earlier = _read_run(run)
+    if earlier.get("command") != "detect":
+        raise UsageError(f"{str(out)!r} holds the results of another command", hint="name another folder with --out")
+    if config.overwrite:
+        _clear(out)
+        return
+    before = earlier.get("run_key")
+    if before != key:
+        named = _difference(before if isinstance(before, dict) else {}, key)
+        raise UsageError(
+            f"{str(out)!r} holds the results of another run ({named})",
+            hint="go on with the same settings, replace it with --overwrite, or name another folder with --out",
+        )
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read: {error}", where=str(path), hint="name another folder with --out") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _difference(before: dict[str, Any], now: dict[str, str]) -> str:
+    return ", ".join(
+        f"{name} {before.get(name)!s} there, {now[name]} now" for name in now if before.get(name) != now[name]
+    )
+
+
+def _clear(out: Path) -> None:
+    """Remove what the records name and the files beside them, nothing else."""
+    names = [REPORT, TABLE, RUN]
+    if (out / RECORDS).exists():
+        for record in read_records(out / RECORDS, Detection):
+            names += [name for name in (record.overlay, *(defect.mask for defect in record.defects)) if name]
+    try:
+        for name in (*names, RECORDS):
+            (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot remove: {error.strerror}", where=str(out)) from error

@@ -1,0 +1,162 @@
+"""What is checked before the first question: the settings, the samples, and the folder's earlier answers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iadr1 import prompts
+from iadr1.config import EvalConfig
+from iadr1.errors import DataError, UsageError
+from iadr1.metrics import choice
+from iadr1.models import Engine, Profile
+from iadr1.records import Prediction, Sample, Task, done_keys, read_records
+
+_READING_VERSION = 1
+"""Raised whenever `prompts` reads answers differently, so that old predictions are not mixed with new ones."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark asks: samples of one task, in one answer format.
+
+    Attributes:
+        task: The task its samples must have.
+        fmt: The answer format.
+        data: Name of its default samples file in `data/`.
+    """
+
+    task: Task
+    fmt: prompts.Format
+    data: str
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "mmad": Benchmark("choice", "choice", "mmad"),
+    "mvtec3d": Benchmark("choice", "choice", "mvtec3d"),
+    "anomaly": Benchmark("anomaly", "structured", "anomaly"),
+    "detection": Benchmark("anomaly", "boxes", "anomaly"),
+    "grounding": Benchmark("grounding", "grounding", "grounding"),
+}
+
+
+def check_settings(config: EvalConfig) -> Benchmark:
+    """The benchmark of a config.
+
+    Raises:
+        UsageError: Unknown benchmark, or a number out of range.
+    """
+    if config.benchmark not in BENCHMARKS:
+        raise UsageError(f"no benchmark {config.benchmark!r}", hint=f"known benchmarks: {', '.join(BENCHMARKS)}")
+    for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("limit", 1), ("shots", 0)):
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise UsageError(f"{name} is {value}, it must be at least {least}")
+    return BENCHMARKS[config.benchmark]
+
+
+def read_samples(data: Path, benchmark: Benchmark, *, shots: int, limit: int | None, seed: int) -> list[Sample]:
+    """The samples to ask, in the file's order; with `limit` that many, drawn at random.
+
+    Raises:
+        UsageError: The file is missing or empty.
+        DataError: A sample cannot be asked or scored; `where` names it.
+    """
+    if not data.is_file():
+        raise UsageError(f"no samples file {str(data)!r}", hint="run 'iadr1 prepare' first or give --data")
+    every = list(_checked(data, benchmark, shots))
+    if not every:
+        raise UsageError("the samples file is empty", where=str(data), hint="run 'iadr1 prepare' again")
+    if limit is None or limit >= len(every):
+        return every
+    return [every[index] for index in sorted(random.Random(seed).sample(range(len(every)), limit))]
+
+
+def _checked(data: Path, benchmark: Benchmark, shots: int) -> Iterator[Sample]:
+    seen: set[str] = set()
+    for number, sample in enumerate(read_records(data, Sample), start=1):
+        where = f"{data}: sample {number} ({sample.id!r})"
+        if sample.id in seen:
+            raise DataError("its id occurs twice", where=where)
+        if shots > len(sample.references):
+            raise DataError(
+                f"it has {len(sample.references)} references, {shots} are asked for", where=where, hint="lower --shots"
+            )
+        fault = _fault(sample, benchmark)
+        if fault:
+            raise DataError(fault, where=where)
+        seen.add(sample.id)
+        yield sample
+
+
+def _fault(sample: Sample, benchmark: Benchmark) -> str:
+    """Why a sample cannot be asked or scored; empty where it can."""
+    if sample.task != benchmark.task:
+        return f"its task is {sample.task!r}, the benchmark asks {benchmark.task!r}"
+    if benchmark.task == "grounding":
+        return "" if any(defect.box for defect in sample.defects) else "it has no box to find"
+    needs_truth = benchmark.task == "anomaly" or choice.subtask(sample.question_type) == choice.DETECTION
+    if needs_truth and sample.is_anomalous is None:
+        return "it does not say whether the image is anomalous"
+    return ""
+
+
+def protocol_of(fmt: prompts.Format, profile: Profile, *, shots: int, max_new_tokens: int) -> dict[str, Any]:
+    """Everything that decides which answer a given model gives to a given sample, and how it is read."""
+    return {
+        "format": fmt,
+        "instruction": prompts.instruction(fmt),
+        "shots": shots,
+        "input_factor": profile.factor,
+        "input_pixels": [profile.min_pixels, profile.max_pixels],
+        "input_cap_wh": list(profile.cap_wh),
+        "box_space": profile.box_space.value,
+        "max_new_tokens": max_new_tokens,
+        "decoding": "greedy",
+        "reading": _READING_VERSION,
+    }
+
+
+def fingerprint_of(engine: Engine) -> str:
+    """What tells the model's weights apart; an engine that cannot see them is told by the model's name."""
+    return str(getattr(engine, "fingerprint", engine.model))
+
+
+def refuse_other_answers(path: Path, *, protocol: str, fingerprint: str, data: Mapping[str, str]) -> set[str]:
+    """The ids answered by an earlier run of the same protocol, model and samples file; empty without one.
+
+    Args:
+        path: `predictions.jsonl`; a half-written last line is cut off.
+        protocol: Hash of this run's protocol.
+        fingerprint: This run's model.
+        data: SHA-256 of this run's samples file, by path.
+
+    Raises:
+        UsageError: The answers are of another protocol, model or samples file.
+    """
+    hint = "give another --out, or delete the folder to start again"
+    done = done_keys(path, Prediction, lambda prediction: prediction.sample_id)
+    if not done:
+        return done
+    for prediction in read_records(path, Prediction):
+        theirs = prediction.model.rpartition("@")[2]
+        for name, before, now in (("protocol", prediction.protocol, protocol), ("model", theirs, fingerprint)):
+            if before != now:
+                raise UsageError(
+                    f"its answers are of the {name} {before}, this run's is {now}", where=str(path), hint=hint
+                )
+    run_file = path.with_name("run.json")
+    try:
+        hashes = json.loads(run_file.read_text(encoding="utf-8"))["data"].values()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageError("it does not say which samples were asked", where=str(run_file), hint=hint) from error
+    before, now = "".join(hashes)[:16], "".join(data.values())[:16]
+    if before != now:
+        raise UsageError(
+            f"its answers are for the samples file {before}, this run's is {now}", where=str(path), hint=hint
+        )
+    return done

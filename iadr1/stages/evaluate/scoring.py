@@ -1,0 +1,115 @@
+"""Answered samples -> the figures of `metrics.json`, for all samples and by whether a category was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from iadr1 import prompts
+from iadr1.geometry import Box
+from iadr1.metrics import boxes, choice
+from iadr1.records import Prediction, Sample
+from iadr1.reports import tables
+
+Answered = Sequence[tuple[Sample, Prediction]]
+ALL, HELD_OUT, TRAINED = "all", "held-out categories", "trained categories"
+
+
+def score_splits(answered: Answered, fmt: prompts.Format, *, seed: int) -> dict[str, dict[str, Any]]:
+    """The figures of each split that has samples; rates in percent, IoU in 0..1.
+
+    Args:
+        answered: Samples with their predictions.
+        fmt: The answer format that was asked for.
+        seed: Seed of the bootstrap intervals.
+    """
+    splits = {
+        ALL: answered,
+        HELD_OUT: [pair for pair in answered if pair[0].held_out],
+        TRAINED: [pair for pair in answered if not pair[0].held_out],
+    }
+    return {name: _score(pairs, fmt, seed) for name, pairs in splits.items() if pairs}
+
+
+def _score(answered: Answered, fmt: prompts.Format, seed: int) -> dict[str, Any]:
+    common = {
+        "questions": len(answered),
+        "images": len({(sample.dataset, sample.image) for sample, _ in answered}),
+        "errors": sum(prediction.error is not None for _, prediction in answered),
+        "parse_rate": 100.0 * sum(prediction.answer is not None for _, prediction in answered) / len(answered),
+    }
+    if fmt == "choice":
+        return {**common, **_score_choice(answered, seed)}
+    if fmt == "grounding":
+        return {**common, **boxes.grounding_scores(_box_pairs(answered))}
+    verdicts = boxes.verdict_scores([(_verdict(prediction), bool(s.is_anomalous)) for s, prediction in answered])
+    if fmt == "structured":
+        return {**common, **verdicts, **_score_words(answered)}
+    return {**common, **verdicts, **boxes.box_scores(_box_pairs(answered))}
+
+
+def _score_choice(answered: Answered, seed: int) -> dict[str, Any]:
+    rows = [
+        choice.ChoiceRow(
+            dataset=sample.dataset,
+            question_type=sample.question_type,
+            truth=sample.answer,
+            letter=prediction.answer,
+            is_anomalous=sample.is_anomalous,
+            image=sample.image,
+        )
+        for sample, prediction in answered
+    ]
+    return {
+        "strict": choice.score_choice(rows),
+        "parsed": choice.score_choice(rows, parsed_only=True),
+        "interval_95": choice.bootstrap(rows, seed=seed),
+    }
+
+
+def _verdict(prediction: Prediction) -> bool | None:
+    return None if prediction.answer is None else prediction.answer == "Yes"
+
+
+def _score_words(answered: Answered) -> dict[str, float]:
+    """Types and places named on anomalous images; an image counts where all of its defects are known."""
+    types, places = [], []
+    for sample, prediction in answered:
+        answer = prompts.parse(prediction.raw, "structured")
+        if sample.is_anomalous and sample.defects:
+            types.append((answer.types, [defect.type for defect in sample.defects]))
+            words = [defect.location for defect in sample.defects if defect.location]
+            if len(words) == len(sample.defects):
+                places.append((answer.locations, words))
+    figures: dict[str, float] = {}
+    for name, pairs in (("type", types), ("location", places)):
+        accuracy = boxes.words_accuracy(pairs)
+        if accuracy is not None:
+            figures |= {f"{name}_accuracy": accuracy, f"{name}_images": len(pairs)}
+    return figures
+
+
+def _box_pairs(answered: Answered) -> list[tuple[list[Box], list[Box]]]:
+    """Predicted and true boxes of the images whose defects all have one."""
+    pairs = []
+    for sample, prediction in answered:
+        truth = [defect.box for defect in sample.defects if defect.box is not None]
+        if len(truth) == len(sample.defects) and (truth or not sample.is_anomalous):
+            pairs.append(([item.box for item in prediction.boxes], truth))
+    return pairs
+
+
+def headline(title: str, fmt: prompts.Format, splits: Mapping[str, Mapping[str, Any]]) -> tables.TableData:
+    """The table people look at."""
+    if fmt != "choice":
+        return tables.figures_table(title, splits, note="Rates in percent; an answer that cannot be read is wrong.")
+    parts = {name: splits[name]["strict"][choice.AVERAGE] for name in (HELD_OUT, TRAINED) if name in splits}
+    every = splits[ALL]
+    return tables.choice_table(
+        title,
+        every["strict"],
+        # With one split only, its average is the average.
+        parts=parts if len(parts) > 1 else {},
+        interval=every["interval_95"].get(choice.AVERAGE),
+        parse_rate=every["parse_rate"],
+    )

@@ -1,0 +1,222 @@
+"""`iadr1 train`: GRPO (AnomalyR1 section 3.2) through TRL's `GRPOTrainer`, with rewards on parsed answers.
+
+How it differs from the published training code: prompts are never cut, sampling reads the configured temperature,
+rewards see parsed answers, and a killed run goes on from its last whole checkpoint (docs/paper_index.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iadr1.config import TrainConfig
+from iadr1.errors import DataError, UsageError
+from iadr1.models import resolve_model
+from iadr1.models.profiles import profile_of
+from iadr1.provenance import write_run
+from iadr1.records import Sample, resolve_root
+from iadr1.reports.plots import plot_reward_curve
+from iadr1.rewards import WeightedReward, resolve_reward
+from iadr1.stages.grpo.data import load_samples, training_rows
+from iadr1.stages.grpo.folder import StepLog, last_checkpoint, open_run, rewind_log
+from iadr1.stages.grpo.scoring import Scorer
+
+OnLog = Callable[[dict[str, float]], None]
+
+LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo")
+"""Loss variants of TRL that need no further setting."""
+SCALINGS = ("group", "batch", "none")
+"""What advantages are divided by: the spread within a group, within the batch, or nothing."""
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training run left behind.
+
+    Attributes:
+        out: The run's folder, with `run.json`, `log.jsonl` and `checkpoint-N`.
+        model: Folder of the trained model and its processor.
+        curve: The reward curve, PNG.
+        steps: Steps done in all.
+        resumed_from: Step this call went on from; None for a fresh start.
+        already_finished: The folder held this very run, finished; nothing was done.
+        reward_start: Mean reward of the first steps (a tenth of them, at least one).
+        reward_end: Mean reward of as many last steps.
+        seconds: Wall time of the training steps, all calls together.
+    """
+
+    out: Path
+    model: Path
+    curve: Path
+    steps: int
+    resumed_from: int | None
+    already_finished: bool
+    reward_start: float
+    reward_end: float
+    seconds: float
+
+
+def run(config: TrainConfig, *, on_log: OnLog | None = None) -> TrainSummary:
+    """Train a model with GRPO and leave everything in `config.out`.
+
+    Args:
+        config: The settings; the same settings in the same folder go on from the last checkpoint.
+        on_log: Called after each step with `step`, `reward`, `reward_std`, `parse_rate`, `completion_length`,
+            `clipped`, `loss`, `grad_norm`, `learning_rate`, `entropy`, `kl` (where beta > 0), `seconds` and
+            `rewards/<name>`.
+
+    Raises:
+        UsageError: Settings that do not fit, or a folder that belongs to another run.
+        DataError: Broken samples or missing images; found before anything is loaded.
+        ModelError: The model cannot be found or loaded.
+        OutputError: The folder cannot be written to.
+        MissingExtraError: The training packages are not installed.
+    """
+    _check_settings(config)
+    rewards = resolve_reward(config.reward)
+    samples, root = _load_data(config)
+    base = str(resolve_model(config.model))
+    info = open_run(config)
+    if info["state"] == "finished":
+        return _summary(config, info, resumed_from=None, already_finished=True)
+    started = time.monotonic()
+    steps, resumed_from = _train(config, info, samples=samples, root=root, base=base, rewards=rewards, on_log=on_log)
+    info |= {"state": "finished", **_figures(steps), "wall_seconds": round(time.monotonic() - started, 1)}
+    _draw(config, steps)
+    write_run(config.out, info)
+    return _summary(config, info, resumed_from=resumed_from, already_finished=False)
+
+
+def _check_settings(config: TrainConfig) -> None:
+    """Raises UsageError for values that cannot work, before anything is read."""
+    at_least = {
+        "steps": 1,
+        "generations": 2,
+        "batch_size": 1,
+        "gradient_accumulation": 1,
+        "max_new_tokens": 1,
+        "save_steps": 1,
+        "shots": 0,
+    }
+    for key, least in at_least.items():
+        if (value := getattr(config, key)) < least:
+            raise UsageError(f"{key} is {value}, it must be at least {least}")
+    if config.limit is not None and config.limit < 1:
+        raise UsageError(f"limit is {config.limit}, it must be at least 1")
+    if config.temperature <= 0:
+        raise UsageError(f"temperature is {config.temperature}, it must be above 0", hint="GRPO needs varied answers")
+    if config.batch_size % config.generations:
+        lower = max(config.generations, config.batch_size // config.generations * config.generations)
+        raise UsageError(
+            f"batch_size {config.batch_size} is not a multiple of generations {config.generations}",
+            hint=f"batch_size counts completions; {lower} would fit",
+        )
+    for key, known in (("loss", LOSSES), ("scale_rewards", SCALINGS)):
+        if (value := getattr(config, key)) not in known:
+            raise UsageError(f"no {key} {value!r}", hint=f"known: {', '.join(known)}")
+
+
+def _load_data(config: TrainConfig) -> tuple[list[Sample], Path]:
+    if not config.data.is_file():
+        raise UsageError(f"no samples file {str(config.data)!r}", hint="'iadr1 prepare' writes data/fewshot.jsonl")
+    root = resolve_root(config.data, config.root)
+    return load_samples(config, root), root
+
+
+def _check_enough(samples: int, config: TrainConfig, *, processes: int) -> None:
+    """One step asks different questions, each `generations` times; TRL skips a step it cannot fill."""
+    needed = config.batch_size * config.gradient_accumulation * processes // config.generations
+    if samples < needed:
+        fits = samples * config.generations // (config.gradient_accumulation * processes)
+        raise DataError(
+            f"{samples} samples, but one step takes {needed} different ones",
+            where=str(config.data),
+            hint=f"lower batch_size to {fits // config.generations * config.generations}" if fits else None,
+        )
+
+
+def _train(
+    config: TrainConfig,
+    info: dict[str, Any],
+    *,
+    samples: list[Sample],
+    root: Path,
+    base: str,
+    rewards: list[WeightedReward],
+    on_log: OnLog | None,
+) -> tuple[list[StepLog], int | None]:
+    """Train from the base or the last checkpoint and save; the log of all steps, and the step it went on from."""
+    from iadr1.stages.grpo import training  # loads torch, only now that everything cheap has been checked
+
+    with training.quiet():
+        settings = training.trainer_settings(config, rewards)
+        _check_enough(len(samples), config, processes=settings.world_size)
+        checkpoint = last_checkpoint(config.out, info["config_hash"])
+        processor = training.load_processor(base)
+        model = training.load_policy(base, config, checkpoint)
+        profile = profile_of(model.config, processor)
+        if settings.process_index == 0:
+            write_run(config.out, info)
+        log = config.out / "log.jsonl"
+        earlier = rewind_log(log, checkpoint.step if checkpoint else 0, rewrite=settings.process_index == 0)
+        recorder = training.Recorder(log, config_hash=info["config_hash"], on_log=on_log)
+        trainer = training.make_trainer(
+            model,
+            settings,
+            rows=training_rows(samples, root, profile, shots=config.shots),
+            processor=processor,
+            functions=Scorer(rewards, profile).functions(),
+            callback=recorder,
+        )
+        if checkpoint is None:
+            trainer.train()
+        elif checkpoint.step < config.steps:
+            if config.deepspeed is None:
+                recorder.expected = training.fingerprint(model)
+            trainer.train(resume_from_checkpoint=str(checkpoint.path))
+        trainer.save_model(str(config.out / "model"))
+    return [*earlier, *recorder.steps], checkpoint.step if checkpoint else None
+
+
+def _figures(steps: list[StepLog]) -> dict[str, Any]:
+    """What `run.json` says about a finished run."""
+    few = max(1, len(steps) // 10)
+    first, last = steps[:few], steps[-few:]
+    return {
+        "steps": steps[-1].step,
+        "reward_start": sum(entry.reward for entry in first) / few,
+        "reward_end": sum(entry.reward for entry in last) / few,
+        "parse_rate_end": sum(entry.parse_rate for entry in last) / few,
+        "seconds": round(sum(entry.seconds for entry in steps), 1),
+    }
+
+
+def _draw(config: TrainConfig, steps: list[StepLog]) -> None:
+    plot_reward_curve(
+        config.out / "reward_curve.png",
+        steps=[entry.step for entry in steps],
+        reward=[entry.reward for entry in steps],
+        reward_std=[entry.reward_std for entry in steps],
+        parse_rate=[entry.parse_rate for entry in steps],
+        completion_length=[entry.completion_length for entry in steps],
+        title=f"GRPO, reward {config.reward}, model {config.model}",
+    )
+
+
+def _summary(
+    config: TrainConfig, info: dict[str, Any], *, resumed_from: int | None, already_finished: bool
+) -> TrainSummary:
+    return TrainSummary(
+        out=config.out,
+        model=config.out / "model",
+        curve=config.out / "reward_curve.png",
+        steps=info["steps"],
+        resumed_from=resumed_from,
+        already_finished=already_finished,
+        reward_start=info["reward_start"],
+        reward_end=info["reward_end"],
+        seconds=info["seconds"],
+    )

@@ -1,0 +1,117 @@
+"""A training run's folder: whose it is, where to go on from, and the log that holds each step once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iadr1.config import TrainConfig
+from iadr1.errors import DataError, OutputError, UsageError
+from iadr1.provenance import describe
+from iadr1.records import Record, RecordWriter, read_records, write_records, write_text_atomic
+
+MARKER = "iadr1.json"
+"""Written into a checkpoint once it is whole; a checkpoint without it was cut off by a kill."""
+
+
+class StepLog(Record):
+    """One optimizer step in `log.jsonl`.
+
+    `reward` is the mean weighted sum over the step's completions, `reward_std` the mean spread within a group,
+    `parse_rate` the share of completions an answer was found in, `completion_length` in tokens, `clipped` the share
+    cut off at the token limit, `seconds` the time of the step, `rewards` each reward's own mean.
+    """
+
+    step: int
+    reward: float
+    reward_std: float
+    parse_rate: float
+    completion_length: float
+    clipped: float
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    entropy: float
+    kl: float | None = None
+    seconds: float
+    rewards: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: its folder and the number of steps done."""
+
+    path: Path
+    step: int
+
+
+def open_run(config: TrainConfig) -> dict[str, Any]:
+    """What `run.json` of this run starts from; the folder must be new, or belong to the same config and data.
+
+    Returns:
+        The earlier `run.json` where there is one (`state` is `running` or `finished`), else a new description.
+
+    Raises:
+        UsageError: The folder belongs to another run.
+        OutputError: `config.out` is not a folder.
+    """
+    if config.out.exists() and not config.out.is_dir():
+        raise OutputError("this is a file, not a folder", where=str(config.out), hint="choose another --out")
+    info = describe("train", config, data=[config.data], extra={"state": "running"})
+    path = config.out / "run.json"
+    if not path.exists():
+        if any(config.out.glob("checkpoint-*")):
+            raise UsageError(
+                "the folder holds checkpoints, but no run.json that says whose", where=str(config.out), hint=_NEXT
+            )
+        return info
+    try:
+        earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same = earlier["config_hash"] == info["config_hash"] and earlier["data"] == info["data"]
+        different = "" if same else _differences(earlier, info)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DataError("not a run.json of iadr1", where=str(path), hint=_NEXT) from error
+    if not same:
+        raise UsageError(different, where=str(config.out), hint=_NEXT)
+    return earlier
+
+
+_NEXT = "choose another --out, or delete the folder to start anew"
+
+
+def _differences(earlier: dict[str, Any], info: dict[str, Any]) -> str:
+    hashes = f"the folder belongs to run {earlier['config_hash']}, this is run {info['config_hash']}"
+    old, new = earlier["config"], info["config"]
+    keys = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in new if old.get(key) != new.get(key)]
+    if earlier["data"] != info["data"] and not keys:
+        return f"the folder belongs to a run on other data: {', '.join(info['data'])} has changed since"
+    return f"{hashes}: {', '.join(keys)}"
+
+
+def mark_checkpoint(path: Path, *, config_hash: str, step: int) -> None:
+    """Say that a checkpoint folder is whole, and of which run."""
+    write_text_atomic(path / MARKER, json.dumps({"config_hash": config_hash, "step": step}) + "\n")
+
+
+def last_checkpoint(out: Path, config_hash: str) -> Checkpoint | None:
+    """The newest whole checkpoint of this run in `out`; None where there is none."""
+    found = []
+    for marker in out.glob(f"checkpoint-*/{MARKER}"):
+        content = json.loads(marker.read_text(encoding="utf-8"))
+        if content["config_hash"] == config_hash:
+            found.append(Checkpoint(marker.parent, content["step"]))
+    return max(found, key=lambda checkpoint: checkpoint.step, default=None)
+
+
+def rewind_log(path: Path, step: int, *, rewrite: bool) -> list[StepLog]:
+    """The log up to `step`; with `rewrite` what came after is cut from the file, since these steps are done again."""
+    if not path.exists():
+        return []
+    with RecordWriter(path):
+        pass  # opening cuts off a half-written last line
+    kept = [entry for entry in read_records(path, StepLog) if entry.step <= step]
+    if rewrite:
+        write_records(path, kept)
+    return kept

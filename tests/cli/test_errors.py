@@ -1,0 +1,139 @@
+"""Wrong calls: one line on stderr that says what and what to do, exit code 2; other ends have their own code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+
+import iadr1
+from iadr1 import cli
+from iadr1.errors import DataError
+
+CHECKOUT = Path(iadr1.__file__).parents[1]
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str]:
+    """Exit code and stderr of one call."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    return ended.value.code, capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["paint"], "No such command 'paint'"),
+        (["detect"], "Missing argument 'IMAGES'"),
+        (["detect", "images", "--mask"], "--masks"),
+        (["detect", "images", "--batch-size", "many"], "'--batch-size'"),
+        (["detect", "nowhere"], "nowhere"),
+        (["prepare", "imagenet"], "imagenet"),
+        (["prepare", "mmad"], "--root"),
+        (["prepare", "mmad", "--root", "nowhere", "--out", "mmad.jsonl"], "nowhere"),
+        (["train", "betaa=3"], "no key 'betaa'; did you mean 'beta'?"),
+        (["train", "beta=high"], "the key 'beta' needs a number, got 'high'"),
+        (["train", "anomalyr1-roam-3"], "did you mean 'anomalyr1-roam-3b'?"),
+        (["train", "mine.yaml"], "the recipe 'mine.yaml' is not a file"),
+        (["train", "anomalyr1-roam-3b", "fast"], "'fast' is neither the recipe"),
+        (["train", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["eval"], "BENCHMARK"),
+        (["eval", "limit=3"], "no benchmark named"),
+        (["eval", "imagenet"], "imagenet"),
+        (["eval", "mmad", "shot=1"], "did you mean 'shots'?"),
+        (["eval", "mmad"], "iadr1 prepare"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_calls_exit_2_with_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = call(capsys, *words)
+    assert code == 2
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    assert told in text
+
+
+@pytest.mark.parametrize("name", ["tinyy", "runs/no-such-folder"])
+def test_an_unknown_model_is_a_wrong_call(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "images" / "a.png")
+    code, text = call(capsys, "detect", "images", "--model", name)
+    assert code == 2
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    assert name in text
+
+
+def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    code, text = call(capsys, "detect", "images")
+    assert code == 2
+    assert text.count("\n") == 1
+    assert "images" in text
+
+
+def _app_that(action: BaseException | None) -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def act() -> None:
+        if action is not None:
+            raise action
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "told"),
+    [
+        (None, 0, ""),
+        (typer.Exit(1), 1, ""),
+        (DataError("two\nlines", where="a.jsonl:3"), 1, "error: a.jsonl:3: two lines\n"),
+        (KeyboardInterrupt(), 130, "interrupted: run the same command again to resume; what is written is kept\n"),
+    ],
+    ids=["done", "failed images", "error", "interrupted"],
+)
+def test_how_a_run_ends(
+    action: BaseException | None,
+    code: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli, "app", _app_that(action))
+    assert call(capsys) == (code, told)
+
+
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", _app_that(ZeroDivisionError("a bug")))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        cli.main([])
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "iadr1", "--help"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        )
+    finally:
+        os.close(writer)
+    assert result.stderr == ""
+    assert result.returncode == 1

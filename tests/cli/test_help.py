@@ -1,0 +1,144 @@
+"""Help: complete, in the order of the pipeline, and quick, since no heavy package is loaded for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import iadr1
+from iadr1 import config as configs
+from iadr1.cli import detect, evaluate, options, prepare, train
+from iadr1.cli.app import app
+from iadr1.datasets import SOURCES
+from iadr1.masks import SEGMENTERS
+from iadr1.models import ENGINES
+from iadr1.rewards import GROUPS, REWARDS
+from iadr1.stages import evaluate as evaluate_stage
+
+CHECKOUT = Path(iadr1.__file__).parents[1]
+COMMANDS = ("prepare", "train", "eval", "detect")
+HEAVY = ("torch", "transformers", "matplotlib", "trl", "datasets", "cv2", "scipy", "numpy", "PIL")
+PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+
+
+def help_of(*words: str) -> str:
+    result = CliRunner().invoke(app, [*words, "--help"], env=PLAIN, prog_name="iadr1")
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_commands_stand_in_the_order_of_the_pipeline() -> None:
+    text = help_of()
+    places = [re.search(rf"^\W*{name}  ", text, re.MULTILINE) for name in COMMANDS]
+    assert all(places)
+    starts = [place.start() for place in places if place]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_a_worked_example(command: str) -> None:
+    assert re.search(rf"Example: .*iadr1 (prepare|{command})", help_of(command))
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS)], ids=lambda words: " ".join(words) or "iadr1")
+def test_help_loads_nothing_heavy_and_is_quick(words: tuple[str, ...]) -> None:
+    code = (
+        "import sys, time\n"
+        "from iadr1.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.stderr.write(f'{loaded} {time.process_time():.3f}')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+    loaded, _, seconds = result.stderr.rpartition(" ")
+    assert loaded == "[]"
+    # CPU time of the process, so that a busy machine does not fail it.
+    assert float(seconds) < 1.0
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.output.split() == ["iadr1", iadr1.__version__]
+
+
+def test_without_a_command_help_is_shown() -> None:
+    result = CliRunner().invoke(app, [], env=PLAIN)
+    assert result.exit_code == 0
+    assert "detect" in result.output
+
+
+def test_prepare_names_every_source() -> None:
+    text = help_of("prepare")
+    assert not [name for name in SOURCES if not re.search(rf"\b{name} \(", text)]
+
+
+def test_train_names_every_reward() -> None:
+    text = " ".join(help_of("train").split())
+    assert not [name for name in (*REWARDS, *GROUPS) if f"`{name}`" not in text]
+
+
+def test_eval_names_every_benchmark() -> None:
+    text = help_of("eval")
+    assert not [name for name in evaluate_stage.BENCHMARKS if not re.search(rf"\b{name}\b", text)]
+
+
+@pytest.mark.parametrize(
+    ("field", "names"), [("engine", ENGINES), ("segmenter", SEGMENTERS)], ids=["engine", "segmenter"]
+)
+def test_a_help_text_names_every_row_of_its_table(field: str, names: Mapping[str, object]) -> None:
+    assert not [name for name in names if not re.search(rf"\b{name.replace('sam2', 'SAM 2')}\b", options._TEXTS[field])]
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "positional"),
+    [
+        (prepare.prepare, configs.PrepareConfig, {"source"}),
+        (train.train, configs.TrainConfig, {"words"}),
+        (evaluate.evaluate, configs.EvalConfig, {"words"}),
+        (detect.detect, configs.DetectConfig, {"images"}),
+    ],
+    ids=COMMANDS,
+)
+def test_an_option_is_a_setting_and_unset_until_given(command: object, config: type, positional: set[str]) -> None:
+    parameters = inspect.signature(command).parameters  # type: ignore[arg-type] # a parametrized function
+    fields = {field.name for field in dataclasses.fields(config)}
+    assert set(parameters) - {"words"} <= fields
+    assert {name for name, value in parameters.items() if value.default is not None} <= positional
+
+
+@pytest.mark.parametrize(("command", "config"), [("prepare", configs.PrepareConfig), ("detect", configs.DetectConfig)])
+def test_without_key_value_every_setting_has_an_option(command: str, config: type) -> None:
+    text = help_of(command)
+    fields = [field.name for field in dataclasses.fields(config)]
+    assert not [name for name in fields if f"--{name.replace('_', '-')}" not in text and name.upper() not in text]
+
+
+def test_defaults_in_the_help_are_the_configs() -> None:
+    assert f"(default: {configs.DetectConfig().batch_size})" in help_of("detect")
+    assert f"(default: {configs.EvalConfig().batch_size})" in help_of("eval")
+
+
+def test_no_option_text_is_left_over() -> None:
+    fields = {
+        field.name
+        for kind in configs.__dict__.values()
+        if dataclasses.is_dataclass(kind)
+        for field in dataclasses.fields(kind)
+    }
+    assert set(options._TEXTS) <= fields

@@ -1,0 +1,86 @@
+"""What the commands print at the end: figures and the paths of what was written, and the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from iadr1.cli import detect, train
+from iadr1.records import DetectedDefect, Detection, write_records
+from iadr1.stages.detect import DetectSummary
+from iadr1.stages.grpo import TrainSummary
+
+
+def scratch(area_px: int) -> DetectedDefect:
+    return DetectedDefect(label="scratch", box=(0, 0, 9, 9), area_px=area_px)
+
+
+def test_detect_names_the_worst_first_and_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [
+        Detection(image="good.png", verdict="normal", score=0.99),
+        Detection(image="small.png", verdict="anomalous", score=0.7, defects=(scratch(3),)),
+        Detection(image="large.png", verdict="anomalous", score=0.7, defects=(scratch(30),)),
+        Detection(image="sure.png", verdict="anomalous", score=0.9, defects=(scratch(1), scratch(1))),
+        Detection(image="broken.png", verdict="undecided", error="broken.png: the file is empty (0 bytes)"),
+    ]
+    write_records(tmp_path / "detections.jsonl", records)
+    counts = {"anomalous": 3, "normal": 1, "undecided": 1}
+    detect._print_summary(DetectSummary(counts=counts, errors=1, out=tmp_path, skipped=2))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "5 photos: 3 anomalous, 1 normal, 1 undecided (1 could not be looked at)",
+        "2 of them had a result from an earlier run",
+        "worst   sure.png  score 0.90, scratch",
+        "        large.png  score 0.70, scratch",
+        "        small.png  score 0.70, scratch",
+        "failed  broken.png: the file is empty (0 bytes)",
+        f"wrote   {tmp_path / 'detections.jsonl'}",
+    ]
+
+
+def summary(tmp_path: Path, *, resumed_from: int | None = None, already_finished: bool = False) -> TrainSummary:
+    return TrainSummary(
+        out=tmp_path,
+        model=tmp_path / "model",
+        curve=tmp_path / "reward_curve.png",
+        steps=40,
+        resumed_from=resumed_from,
+        already_finished=already_finished,
+        reward_start=0.25,
+        reward_end=0.5,
+        seconds=61.4,
+    )
+
+
+def test_train_shows_curve_figures_and_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train._print_summary(summary(tmp_path, resumed_from=20), [0.25, 0.5])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "went on from step 20"
+    assert lines[1].startswith(" 0.5 ┤")
+    assert "reward 0.250 -> 0.500 (first and last tenth of 40 steps), 61 s" in lines
+    assert f"model  {tmp_path / 'model'}" in lines
+
+
+def test_train_says_when_nothing_was_left_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train._print_summary(summary(tmp_path, already_finished=True), [])
+    assert "already finished: 40 steps" in capsys.readouterr().out
+
+
+def test_detect_exits_1_where_a_photo_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from iadr1.stages import detect as stage
+
+    write_records(tmp_path / "detections.jsonl", [])
+    for errors in (0, 1):
+        end = DetectSummary(counts={"undecided": 1}, errors=errors, out=tmp_path)
+        monkeypatch.setattr(stage, "run", lambda config, *, progress, end=end: end)
+        if errors:
+            with pytest.raises(typer.Exit) as ended:
+                detect.detect(tmp_path)
+            assert ended.value.exit_code == 1
+        else:
+            detect.detect(tmp_path)
+    assert "could not be looked at" in capsys.readouterr().out

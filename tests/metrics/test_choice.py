@@ -1,0 +1,122 @@
+"""Multiple-choice scores against tables worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from iadr1.errors import DataError
+from iadr1.metrics.choice import SUBTASKS, ChoiceRow, bootstrap, parse_rate, score_choice, subtask
+
+
+def row(dataset: str, kind: str, letter: str | None, *, bad: bool | None = True, image: str = "i") -> ChoiceRow:
+    """A question whose right letter is A."""
+    return ChoiceRow(dataset, kind, "A", letter, bad, image=image)
+
+
+DETECTION, TYPE, PLACE = "Anomaly Detection", "Defect Classification", "Defect Localization"
+
+# Dataset X: normal 3 of 4 right, anomalous 1 of 2 (the other unparsed); type 1 of 2; structure and details 1 of 3.
+# Dataset Y: normal 0 of 1, anomalous 1 of 1; type 1 of 1. No object questions.
+ROWS = [
+    *[row("X", DETECTION, letter, bad=False, image=f"n{i}") for i, letter in enumerate("AAAB")],
+    row("X", DETECTION, "A", image="d0"),
+    row("X", DETECTION, None, image="d1"),
+    row("X", TYPE, "A", image="d0"),
+    row("X", TYPE, "C", image="d1"),
+    row("X", "Object Structure", "A", bad=False, image="n0"),
+    row("X", "Object Details", "B", bad=False, image="n1"),
+    row("X", "Object Analysis", None, bad=False, image="n2"),
+    row("Y", DETECTION, "B", bad=False, image="n0"),
+    row("Y", DETECTION, "A", image="d0"),
+    row("Y", TYPE, "A", image="d0"),
+]
+
+
+def test_strict_scores() -> None:
+    table = score_choice(ROWS)
+    assert table["X"] == pytest.approx(
+        {
+            DETECTION: (75 + 50) / 2,
+            TYPE: 50.0,
+            "Object Analysis": 100 / 3,
+            "average": (62.5 + 50 + 100 / 3) / 3,
+            "overkill": 25.0,
+            "miss": 50.0,
+        }
+    )
+    assert table["Y"] == pytest.approx({DETECTION: 50.0, TYPE: 100.0, "average": 75.0, "overkill": 100.0, "miss": 0.0})
+    # Y has no object questions: its column is X's alone, and the headline is the mean of the datasets' averages.
+    assert table["average"] == pytest.approx(
+        {
+            DETECTION: (62.5 + 50) / 2,
+            TYPE: 75.0,
+            "Object Analysis": 100 / 3,
+            "average": ((62.5 + 50 + 100 / 3) / 3 + 75) / 2,
+            "overkill": 62.5,
+            "miss": 25.0,
+        }
+    )
+
+
+def test_parsed_scores_leave_unparsed_answers_out() -> None:
+    table = score_choice(ROWS, parsed_only=True)
+    assert table["X"][DETECTION] == pytest.approx((75 + 100) / 2)
+    assert table["X"]["Object Analysis"] == pytest.approx(50.0)
+    assert table["X"]["miss"] == 0.0
+    assert parse_rate(ROWS) == pytest.approx(100 * 12 / 14)
+
+
+def test_one_sided_detection_is_the_accuracy_of_that_side() -> None:
+    table = score_choice([row("X", DETECTION, "A", image="d"), row("X", DETECTION, "B", image="e")])
+    assert table["X"] == {DETECTION: 50.0, "average": 50.0, "miss": 50.0}
+
+
+def test_no_rows() -> None:
+    assert score_choice([]) == {}
+    assert parse_rate([]) == 0.0
+    assert bootstrap([], seed=0) == {}
+
+
+def test_nothing_parsed_gives_no_parsed_table() -> None:
+    assert score_choice([row("X", TYPE, None)], parsed_only=True) == {}
+    assert score_choice([row("X", TYPE, None)])["average"]["average"] == 0.0
+
+
+@pytest.mark.parametrize(("raw", "name"), [("Object Structure", "Object Analysis"), (DETECTION, DETECTION)])
+def test_types_are_folded(raw: str, name: str) -> None:
+    assert subtask(raw) == name
+
+
+def test_unknown_type_is_refused() -> None:
+    with pytest.raises(DataError, match="'Colour'"):
+        score_choice([row("X", "Colour", "A")])
+
+
+def test_detection_without_truth_is_refused() -> None:
+    with pytest.raises(DataError, match="anomalous"):
+        score_choice([row("X", DETECTION, "A", bad=None)])
+
+
+def test_bootstrap_of_certain_answers_has_no_width() -> None:
+    rows = [row("X", kind, "A", image=f"{i}") for i in range(20) for kind in SUBTASKS]
+    assert all(interval == (100.0, 100.0) for name, interval in bootstrap(rows, seed=0).items() if name != "miss")
+
+
+def test_bootstrap_has_the_width_of_a_binomial() -> None:
+    rows = [row("X", TYPE, "A" if i % 2 else "B", image=f"{i}") for i in range(100)]
+    low, high = bootstrap(rows, seed=3)["average"]
+    # Standard error 5 percent points: 50 +- 9.8.
+    assert low == pytest.approx(40.2, abs=2)
+    assert high == pytest.approx(59.8, abs=2)
+    assert bootstrap(rows, seed=3) == bootstrap(rows, seed=3)
+
+
+def test_bootstrap_draws_images_not_questions() -> None:
+    """Ten questions about each image, all right or all wrong: only the number of images counts."""
+    rows = [row("X", TYPE, "A" if i % 2 else "B", image=f"{i}") for i in range(100) for _ in range(10)]
+    low, high = bootstrap(rows, seed=3)["average"]
+    assert high - low == pytest.approx(19.6, abs=3)
+
+
+def test_bootstrap_names_the_columns_of_the_scores() -> None:
+    assert set(bootstrap(ROWS, seed=0)) == set(score_choice(ROWS)["average"])

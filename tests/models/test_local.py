@@ -1,0 +1,221 @@
+"""The local engine on a tiny random Qwen2.5-VL."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iadr1.errors import ModelError
+from iadr1.models import LoadOptions, Request
+
+torch = pytest.importorskip("torch")
+
+from iadr1.models import local  # noqa: E402
+from iadr1.models.local import LocalEngine, TextWritten  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> LocalEngine:
+    return LocalEngine(str(tiny_model), LoadOptions(device="cpu", batch_size=3))
+
+
+def request(key: str, text: str, *, images: int = 1, seed: int = 0) -> Request:
+    generator = np.random.default_rng(seed)
+    pictures = [Image.fromarray(generator.integers(0, 256, (60, 80, 3), dtype=np.uint8)) for _ in range(images)]
+    content: list[dict[str, str]] = [*({"type": "image"} for _ in pictures), {"type": "text", "text": text}]
+    return Request(key, [{"role": "user", "content": content}], tuple(pictures))
+
+
+def three() -> list[Request]:
+    return [
+        request("long", "Are there any defects in the query image? Answer with Yes or No. Locate each of them.", seed=1),
+        request("two", "Is it?", images=2, seed=2),
+        request("short", "A or B", seed=3),
+    ]
+
+
+def test_profile_and_fingerprint_are_the_checkpoints(engine: LocalEngine) -> None:
+    assert engine.profile.family == "qwen2_5_vl"
+    assert engine.profile.input_wh((640, 480)) == (112, 112)
+    assert len(engine.fingerprint) == 16
+
+
+def test_a_batch_gives_what_single_requests_give(engine: LocalEngine) -> None:
+    requests = three()
+    together = engine.generate(requests, max_new_tokens=24)
+    alone = [engine.generate([item], max_new_tokens=24)[0] for item in requests]
+    assert [c.id for c in together] == ["long", "two", "short"]
+    assert [c.text for c in together] == [c.text for c in alone]
+    assert [c.prompt_tokens for c in together] == [c.prompt_tokens for c in alone]
+    assert len({c.text for c in together}) == 3
+    assert len({c.prompt_tokens for c in together}) == 3
+    assert not together[0].finished
+    assert together[0].completion_tokens == 24
+
+
+def test_the_answer_depends_on_the_image(engine: LocalEngine) -> None:
+    one, other = (engine.generate([request("a", "Is it?", seed=seed)], max_new_tokens=12)[0] for seed in (1, 2))
+    assert one.text != other.text
+
+
+def test_requests_are_worked_through_by_length(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    work = engine._generate
+
+    def spy(batch: list[Request], max_new_tokens: int) -> Any:
+        seen.extend(item.id for item in batch)
+        return work(batch, max_new_tokens)
+
+    monkeypatch.setattr(engine, "_generate", spy)
+    engine.generate(three(), max_new_tokens=1)
+    lengths = [engine._length(next(r for r in three() if r.id == key)) for key in seen]
+    assert lengths == sorted(lengths)
+    prompt = engine.generate([three()[1]], max_new_tokens=1)[0].prompt_tokens
+    # The template's one placeholder for each image stands for its 16 cells.
+    assert engine._length(three()[1]) == prompt + 2
+
+
+def test_no_requests(engine: LocalEngine) -> None:
+    assert engine.generate([], max_new_tokens=4) == []
+
+
+def test_probabilities(engine: LocalEngine) -> None:
+    shares = engine.probabilities(three(), ["Yes", "No"])
+    assert all(set(share) == {"Yes", "No"} for share in shares)
+    assert [sum(share.values()) for share in shares] == pytest.approx([1.0, 1.0, 1.0])
+    alone = [engine.probabilities([item], ["Yes", "No"])[0]["Yes"] for item in three()]
+    assert [share["Yes"] for share in shares] == pytest.approx(alone, abs=1e-5)
+    assert len({round(value, 4) for value in alone}) == 3
+
+
+def test_probabilities_agree_with_the_first_token_written(engine: LocalEngine) -> None:
+    item = three()[0]
+    first = engine.generate([item], max_new_tokens=1)[0].text
+    other = "z" if first != "z" else "y"
+    share = engine.probabilities([item], [first, other])[0]
+    assert share[first] > share[other]
+
+
+def test_words_with_one_first_token_are_refused(engine: LocalEngine) -> None:
+    with pytest.raises(ModelError, match="different tokens"):
+        engine.probabilities(three(), ["<answer>Yes", "<answer>No"])
+
+
+# stopping
+
+
+def test_each_row_stops_on_its_own(engine: LocalEngine) -> None:
+    tokenizer = engine.processor.tokenizer
+    ids = {text: tokenizer(text).input_ids for text in ("</answer>", "x" * 12, "</answer> x")}
+    spelled = [token for letter in "</answer>" for token in tokenizer(letter).input_ids]
+    tails = [ids["</answer>"], spelled, spelled[:-1], ids["x" * 12]]
+    # Every prompt quotes the tag, as the instructions do; only what was written counts.
+    prompt = ids["</answer>"] * 3
+    width = max(map(len, tails))
+    rows = torch.tensor([prompt + ids["x" * 12][: width - len(tail)] + tail for tail in tails])
+    criterion = TextWritten(tokenizer, "</answer>", len(prompt))
+    assert criterion(rows, None).tolist() == [True, True, False, False]
+    assert criterion(rows[:, : len(prompt)], None).tolist() == [False] * 4
+
+
+def test_generation_ends_behind_the_answer(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows end at different steps; the one that has ended is not written on."""
+    free = engine.generate(three(), max_new_tokens=16)
+    stop = free[0].text[2:5]
+    monkeypatch.setattr(local, "STOP_TEXT", stop)
+    stopped = engine.generate(three(), max_new_tokens=16)
+    assert stopped[0].finished
+    assert stop in stopped[0].text
+    assert stopped[0].completion_tokens < free[0].completion_tokens
+    for before, after in zip(free, stopped, strict=True):
+        assert before.text.startswith(after.text)
+        assert after.finished == (stop in before.text)
+
+
+def test_the_stop_text_is_the_closing_answer_tag() -> None:
+    assert local.STOP_TEXT == "</answer>"
+
+
+# memory
+
+
+def test_a_batch_that_does_not_fit_is_halved(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def small_memory(batch: list[Request]) -> list[str]:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError
+        return [item.id for item in batch]
+
+    requests = [request(str(i), "A") for i in range(7)]
+    monkeypatch.setattr(engine, "batch_size", 6)
+    assert engine._batched(requests, small_memory) == [item.id for item in requests]
+    assert sizes == [6, 3, 1, 1, 1, 1, 1, 1, 1]
+
+    def no_memory(batch: Sequence[Request]) -> list[str]:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(ModelError, match="does not fit"):
+        engine._batched(requests, no_memory)
+
+
+# loading
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (LoadOptions(device="gpu"), "no device 'gpu'"),
+        (LoadOptions(device="cpu", dtype="int8"), "no dtype 'int8'"),
+        (LoadOptions(batch_size=0), "batch size"),
+        (LoadOptions(device="cpu", attention="flash"), "cannot load"),
+    ],
+)
+def test_wrong_options(tiny_model: Path, options: LoadOptions, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        LocalEngine(str(tiny_model), options)
+    assert "\n" not in str(caught.value)
+
+
+def broken_copy(tiny_model: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, folder))
+
+
+def test_corrupt_weights(tiny_model: Path, tmp_path: Path) -> None:
+    folder = broken_copy(tiny_model, tmp_path / "m")
+    (folder / "model.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(ModelError, match="cannot load") as caught:
+        LocalEngine(str(folder), LoadOptions(device="cpu"))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_weights_are_not_invented(tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = broken_copy(tiny_model, tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    gone = next(name for name in weights if name.endswith("q_proj.weight"))
+    save_file({name: w for name, w in weights.items() if name != gone}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"weights are missing.*q_proj\.weight"):
+        LocalEngine(str(folder), LoadOptions(device="cpu"))
+
+
+def test_no_vision_language_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    with pytest.raises(ModelError, match="'bert', not a vision-language model"):
+        LocalEngine(str(tmp_path), LoadOptions(device="cpu"))
+
+
+def test_hub_model_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set") as caught:
+        LocalEngine("nobody/no-such-model", LoadOptions(device="cpu"))
+    assert "\n" not in str(caught.value)
