@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from iadr1.errors import ImageError, UsageError
 from iadr1.geometry import Size
@@ -43,7 +44,7 @@ def open_image(path: Path) -> Image.Image:
 def _open_bounded(path: Path) -> Image.Image:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        image: ImageFile.ImageFile = Image.open(path)
+        image = Image.open(path)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     if image.width * image.height > MAX_PIXELS:
@@ -71,9 +72,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scale_deep(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[
-    tuple[int, ...], np.dtype[np.uint8]
-]:
+def _scale_deep(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """16-bit and float data -> uint8 between the 0.1 and 99.9 percentile; data already in 0..255 stay as they are."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
@@ -82,10 +81,11 @@ def _scale_deep(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np
     if finite.min() >= 0 and finite.max() <= 255:
         low, high = 0.0, 255.0
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / max(high - low, 1e-12))
-    return np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
+    return rounded
 
 
-def open_mask(path: Path, *, threshold: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def open_mask(path: Path, *, threshold: int = 0) -> NDArray[np.bool_]:
     """A mask file as a boolean array (H, W): true where the value is above `threshold` (in the file's own units).
 
     Raises:
@@ -98,7 +98,7 @@ def open_mask(path: Path, *, threshold: int = 0) -> np.ndarray[tuple[int, int], 
         raise ImageError(f"cannot read the mask: {_reason(error)}", where=str(path)) from error
     if values.ndim == 3:
         values = values[..., :3].max(axis=2)
-    result: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = values > threshold
+    result: NDArray[np.bool_] = values > threshold
     return result
 
 
@@ -125,9 +125,7 @@ def find_images(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     if not place.is_dir():
-        raise UsageError(
-            f"no folder or file {str(place)!r}", hint="'iadr1 prepare' writes sample photos to images/"
-        )
+        raise UsageError(f"no folder or file {str(place)!r}", hint="'iadr1 prepare' writes sample photos to images/")
     found = sorted(_walk(place))
     if not found:
         raise UsageError(

@@ -175,9 +175,7 @@ def _unique(words: Any) -> list[str]:
 # --- parsing ----------------------------------------------------------------------------------------------------
 
 
-def parse(
-    text: str, fmt: Format, *, options: Mapping[str, str] | None = None, frame: BoxFrame | None = None
-) -> Answer:
+def parse(text: str, fmt: Format, *, options: Mapping[str, str] | None = None, frame: BoxFrame | None = None) -> Answer:
     """Read the answer out of a completion.
 
     Args:
@@ -231,28 +229,30 @@ def _parse_choice(text: str, options: Mapping[str, str]) -> Answer:
         if letter is None:
             return Answer("failed", reason)
         return Answer("repaired", reason, letter=letter)
-    letter = _lone_letter(block, options)
-    if letter is not None:
-        return Answer(status, reason, letter=letter)
+    return _led_by_letter(block, options, sound=(status, reason)) or _spelled_out(block, options)
+
+
+def _led_by_letter(block: str, options: Mapping[str, str], *, sound: tuple[ParseStatus, str]) -> Answer | None:
+    """An answer that begins with an offered letter; None where it does not."""
+    match = _LETTER.match(block)
+    if not match or match.group(1).upper() not in options:
+        return None
+    letter, rest = match.group(1).upper(), _normal(block[match.end() :])
+    if not rest or rest == _normal(options[letter]):
+        return Answer(*sound, letter=letter)
+    if any(other != letter and _normal(text) in rest for other, text in options.items()):
+        return Answer("failed", f"the letter and the text disagree in {block[:60]!r}")
+    return Answer("repaired", "more than a letter in the answer", letter=letter)
+
+
+def _spelled_out(block: str, options: Mapping[str, str]) -> Answer:
     letter = conclude(block, options) or _option_text(block, options)
-    if letter is not None:
-        return Answer("repaired", "the answer is not a single letter", letter=letter)
-    return Answer("failed", f"no offered option in {block[:60]!r}")
+    if letter is None:
+        return Answer("failed", f"no offered option in {block[:60]!r}")
+    return Answer("repaired", "the answer is not a single letter", letter=letter)
 
 
 _LETTER = re.compile(r"\s*[(\[]?\s*(?:option\s+)?([A-Za-z])\s*(?:[)\].:,]|$)", re.IGNORECASE)
-
-
-def _lone_letter(text: str, options: Mapping[str, str]) -> str | None:
-    """`B`, `b.`, `(B)`, `B: text of B` -> B; a letter followed by another option's text is not an answer."""
-    match = _LETTER.match(text)
-    if not match:
-        return None
-    letter = match.group(1).upper()
-    rest = text[match.end() :].strip()
-    if letter not in options or (rest and _normal(rest) != _normal(options[letter])):
-        return None
-    return letter
 
 
 def _normal(text: str) -> str:
@@ -265,8 +265,10 @@ def _option_text(text: str, options: Mapping[str, str]) -> str | None:
 
 
 _CONCLUSIONS = (
-    re.compile(r"\b(?:answer|choice|option|choose|select|pick)\b(?:\s+(?:is|would be|must be|:|option))*\s*:?\s*"
-               r"[\"'(\[*]*([A-Z])\b(?![a-z'])"),
+    re.compile(
+        r"\b(?i:answer|choice|option|choose|select|pick)\b(?:\s+(?:is|would be|must be|option))*[\s:*]*"
+        r"[\"'(\[*]*([A-Z])\b(?![a-z'])(?!\s+[a-z])"
+    ),
     re.compile(r"\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"),
 )
 
@@ -311,9 +313,7 @@ def _parse_structured(text: str) -> Answer:
     verdict = _parse_verdict(block, "the answer")
     if verdict.status == "ok" and status != "ok":
         verdict = replace(verdict, status=status, reason=reason)
-    return replace(
-        verdict, locations=_words(_last_block(text, "location")), types=_words(_last_block(text, "type"))
-    )
+    return replace(verdict, locations=_words(_last_block(text, "location")), types=_words(_last_block(text, "type")))
 
 
 def _words(text: str | None) -> tuple[str, ...]:
@@ -334,23 +334,19 @@ def _parse_boxes(text: str, frame: BoxFrame, *, empty_is_answer: bool) -> Answer
     if empty_is_answer and _normal(body) in _NORMAL_WORDS:
         return Answer("repaired", f"the word {body[:20]!r} instead of []", is_anomalous=False, boxes=())
     items, sound = _json_items(body)
-    if items is None:
-        return Answer("failed", f"no JSON boxes in {body[:60]!r}")
+    if items == [] and sound and status != "truncated":
+        if empty_is_answer:
+            return Answer(status, reason, is_anomalous=False, boxes=())
+        return Answer("failed", "an empty list where a box was asked for", boxes=())
+    boxes = [found for found in (_labelled_box(item, frame) for item in items or ()) if found is not None]
+    if not boxes:
+        return Answer("failed", f"no usable box in {body[:60]!r}")
     if not sound:
         status = "truncated" if status == "truncated" else "repaired"
         reason = reason or "the JSON is broken, its complete objects were kept"
-    boxes = [found for found in (_labelled_box(item, frame) for item in items) if found is not None]
-    if not items and sound and status != "truncated":
-        if not empty_is_answer:
-            return Answer("failed", "an empty list where a box was asked for", boxes=())
-        return Answer(status, reason, is_anomalous=False, boxes=())
-    if not boxes:
-        return Answer("failed", f"no usable box in {body[:60]!r}")
-    if len(boxes) < len(items):
-        status, reason = "repaired", f"{len(items) - len(boxes)} of {len(items)} boxes are not usable"
-    return Answer(
-        status, reason, is_anomalous=True, types=tuple(_unique(b.label for b in boxes)), boxes=tuple(boxes)
-    )
+    if len(boxes) < len(items or ()):
+        status, reason = "repaired", f"{len(items or ()) - len(boxes)} of {len(items or ())} boxes are not usable"
+    return Answer(status, reason, is_anomalous=True, types=tuple(_unique(b.label for b in boxes)), boxes=tuple(boxes))
 
 
 def _json_items(body: str) -> tuple[list[Any] | None, bool]:

@@ -17,7 +17,17 @@ import iadr1
 from iadr1.images import file_sha256
 from iadr1.records import write_text_atomic
 
-_PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "deepspeed", "numpy", "pillow", "opencv-python-headless")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "peft",
+    "deepspeed",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+)
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -34,9 +44,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def describe(command: str, config: Any, *, data: Iterable[Path] = (), extra: Mapping[str, Any] | None = None) -> dict[
-    str, Any
-]:
+def describe(
+    command: str, config: Any, *, data: Iterable[Path] = (), extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Everything `run.json` holds for one run.
 
     Args:

@@ -267,13 +267,15 @@ def _atomic(path: Path) -> Iterator[TextIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            yield file
-        os.replace(temporary, path)
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                yield file
+            temporary.replace(path)
+        finally:
+            if temporary.exists():
+                temporary.unlink()
     except OSError as error:
         raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def meta_path(samples: Path) -> Path:

@@ -72,9 +72,9 @@ def replace_scene(scene: Scene, window: tuple[slice, slice], size_wh: tuple[int,
     return replace(scene, image=scene.image[window], defects=tuple(defects))
 
 
-def dense_labels(defects: tuple[SceneDefect, ...], shape: tuple[int, int]) -> tuple[
-    NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float16]
-]:
+def dense_labels(
+    defects: tuple[SceneDefect, ...], shape: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float16]]:
     """Defect type (0 = none) of each patch and of each image token, and the token's defect box in 0..1."""
     height, width = shape
     counts = np.zeros((len(defects) + 1, 2 * GRID, 2 * GRID))

@@ -137,7 +137,5 @@ def build_model(tokenizer: Qwen2Tokenizer, *, seed: int = 0) -> Qwen2_5_VLForCon
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
     stops = [ids["eos_token_id"], ids["pad_token_id"]]
-    model.generation_config = GenerationConfig(
-        do_sample=False, max_new_tokens=256, **{**ids, "eos_token_id": stops}
-    )
+    model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=256, **{**ids, "eos_token_id": stops})
     return model

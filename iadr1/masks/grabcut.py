@@ -100,7 +100,7 @@ class GrabCutSegmenter:
         agreement = _iou(refined, start)
         mask, agreement = (refined, agreement) if agreement >= MIN_AGREEMENT else (start, 1.0)
         rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-        mask = _close(mask, max(1, round(CLOSING * min(rows.size, columns.size))))
+        mask = self._close(mask, max(1, round(CLOSING * min(rows.size, columns.size))))
         if not mask.any() or _compactness(mask) < MIN_COMPACTNESS:
             return None
         return mask, agreement * _contrast(mask, distance)
@@ -127,6 +127,14 @@ class GrabCutSegmenter:
         refined: BoolArray = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
         return refined
 
+    def _close(self, mask: BoolArray, radius: int) -> BoolArray:
+        """Close gaps with a disc of this radius; pixels beyond the crop count as background."""
+        cv2 = self._cv2
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+        closed = cv2.morphologyEx(np.pad(mask, radius).astype(np.uint8), cv2.MORPH_CLOSE, disc)
+        result: BoolArray = closed[radius:-radius, radius:-radius] > 0
+        return result
+
 
 def _crop_bounds(box: Box, image_wh: Size) -> tuple[int, int, int, int]:
     dx, dy = max(MIN_PADDING, PADDING * (box[2] - box[0])), max(MIN_PADDING, PADDING * (box[3] - box[1]))
@@ -151,13 +159,6 @@ def _otsu(values: FloatArray) -> float:
 
 def _iou(a: BoolArray, b: BoolArray) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
-
-
-def _close(mask: BoolArray, radius: int) -> BoolArray:
-    """Close gaps with a diamond of this radius; pixels beyond the crop count as background."""
-    diamond = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), radius)
-    closed: BoolArray = ndimage.binary_closing(np.pad(mask, radius), diamond)[radius:-radius, radius:-radius]
-    return closed
 
 
 def _compactness(mask: BoolArray) -> float:

@@ -83,10 +83,13 @@ def _urgency(detection: Detection) -> tuple[int, float, str]:
 
 def _card(detection: Detection, folder: Path, images: Path) -> dict[str, Any]:
     colours = label_colours(defect.label for defect in detection.defects)
+    folder_name, _, file_name = detection.image.rpartition("/")
     return {
         "record": detection,
         "state": state(detection),
         "badge": STATES[state(detection)],
+        "folder": folder_name,
+        "file": file_name,
         "picture": _picture(detection, folder, images),
         "defects": [
             {

@@ -24,8 +24,8 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 )
 """Okabe and Ito (2008): seven colours that the colour-blind can tell apart."""
 
-READABLE_SIDE = 400
-"""Smaller photos are enlarged by a whole factor (at most 8) to about this many pixels, so that labels can be read."""
+READABLE_SIDE = 480
+"""Smaller photos are enlarged by a whole factor (at most 8) to at least about this size, so that labels can be read."""
 MASK_ALPHA = 0.38
 
 Colour = tuple[int, int, int]
@@ -56,7 +56,7 @@ def draw_overlay(image: Image.Image, defects: Sequence[DetectedDefect], masks: M
     Returns:
         A picture of the photo's size, or a whole multiple of it for photos below `READABLE_SIDE`.
     """
-    factor = min(8, max(1, READABLE_SIDE // max(image.size)))
+    factor = min(8, math.ceil(READABLE_SIDE / max(image.size)))
     picture = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
     colours = label_colours(defect.label for defect in defects)
     line = max(1, round(max(picture.size) / 350))
@@ -67,7 +67,7 @@ def draw_overlay(image: Image.Image, defects: Sequence[DetectedDefect], masks: M
     boxes = [_scaled(defect.box, factor, picture.size) for defect in defects]
     for defect, box in zip(defects, boxes, strict=True):
         _draw_box(draw, box, colours[defect.label], line)
-    font = ImageFont.load_default(size=max(11, round(max(picture.size) / 45)))
+    font = ImageFont.load_default(size=max(13, round(max(picture.size) / 34)))
     for number, (defect, box) in enumerate(zip(defects, boxes, strict=True), start=1):
         _draw_label(draw, f"{number} {defect.label}", box, colours[defect.label], font=font)
     return picture

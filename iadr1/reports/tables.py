@@ -13,14 +13,14 @@ Figures = Mapping[str, float]
 
 CHOICE_COLUMNS: tuple[tuple[str, str], ...] = (
     ("Anomaly Detection", "Anom.\ndet."),
-    ("Defect Classification", "Defect\nclass"),
-    ("Defect Localization", "Defect\nloc."),
-    ("Defect Description", "Defect\ndescr."),
-    ("Defect Analysis", "Defect\nanal."),
-    ("Object Classification", "Object\nclass"),
-    ("Object Analysis", "Object\nanal."),
-    ("average", "Aver-\nage"),
-    ("overkill", "Over-\nkill"),
+    ("Defect Classification", "Def.\nclass"),
+    ("Defect Localization", "Def.\nloc."),
+    ("Defect Description", "Def.\ndescr"),
+    ("Defect Analysis", "Def.\nanal."),
+    ("Object Classification", "Obj.\nclass"),
+    ("Object Analysis", "Obj.\nanal."),
+    ("average", "Avg."),
+    ("overkill", "Over\nkill"),
     ("miss", "Miss"),
 )
 """Key of a figure and its heading in the terminal: the seven subtasks in the paper's order, their average, and the
@@ -95,7 +95,7 @@ def figures_table(title: str, rows: Mapping[str, Figures], *, note: str = "") ->
 
 def to_rich(data: TableData) -> Table:
     """The table for a rich console; the multiple-choice table fits into 80 columns."""
-    table = Table(title=data.title, caption=data.note or None, caption_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(title=data.title, caption=data.note or None, caption_justify="left", box=SIMPLE, padding=0)
     table.add_column("")
     for _, heading in data.columns:
         table.add_column(heading, justify="right")

@@ -34,7 +34,9 @@ def request(key: str, text: str, *, images: int = 1, seed: int = 0) -> Request:
 
 def three() -> list[Request]:
     return [
-        request("long", "Are there any defects in the query image? Answer with Yes or No. Locate each of them.", seed=1),
+        request(
+            "long", "Are there any defects in the query image? Answer with Yes or No. Locate each of them.", seed=1
+        ),
         request("two", "Is it?", images=2, seed=2),
         request("short", "A or B", seed=3),
     ]
@@ -55,8 +57,8 @@ def test_a_batch_gives_what_single_requests_give(engine: LocalEngine) -> None:
     assert [c.prompt_tokens for c in together] == [c.prompt_tokens for c in alone]
     assert len({c.text for c in together}) == 3
     assert len({c.prompt_tokens for c in together}) == 3
-    assert not together[0].finished
-    assert together[0].completion_tokens == 24
+    assert [c.finished for c in together] == [c.completion_tokens < 24 for c in together]
+    assert not all(c.finished for c in together)
 
 
 def test_the_answer_depends_on_the_image(engine: LocalEngine) -> None:
@@ -127,15 +129,16 @@ def test_each_row_stops_on_its_own(engine: LocalEngine) -> None:
 def test_generation_ends_behind_the_answer(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows end at different steps; the one that has ended is not written on."""
     free = engine.generate(three(), max_new_tokens=16)
-    stop = free[0].text[2:5]
+    longest = max(range(3), key=lambda index: free[index].completion_tokens)
+    stop = free[longest].text[3:6]
     monkeypatch.setattr(local, "STOP_TEXT", stop)
     stopped = engine.generate(three(), max_new_tokens=16)
-    assert stopped[0].finished
-    assert stop in stopped[0].text
-    assert stopped[0].completion_tokens < free[0].completion_tokens
+    assert stopped[longest].finished
+    assert stop in stopped[longest].text
+    assert stopped[longest].completion_tokens < free[longest].completion_tokens
     for before, after in zip(free, stopped, strict=True):
         assert before.text.startswith(after.text)
-        assert after.finished == (stop in before.text)
+        assert (before.text == after.text) == (stop not in before.text or before.text.endswith(stop))
 
 
 def test_the_stop_text_is_the_closing_answer_tag() -> None:

@@ -26,7 +26,7 @@ from iadr1.prompts import Answer
 from iadr1.records import Defect, Sample, write_records
 from iadr1.rewards import resolve_reward
 from iadr1.stages import grpo
-from iadr1.stages.grpo.data import load_samples, training_rows
+from iadr1.stages.grpo.data import asking_order, load_samples, training_rows
 from iadr1.stages.grpo.folder import StepLog, last_checkpoint, mark_checkpoint
 from iadr1.stages.grpo.scoring import Scorer
 
@@ -222,7 +222,6 @@ def test_a_reward_that_gives_no_number_stops_the_run(config: TrainConfig, reward
         ({"model": "no/such/model"}, ModelError, "no model 'no/such/model'"),
         ({"shots": 2}, DataError, "sample 's0' has 1 references, shots=2 asks for more"),
         ({"out": Path("samples.jsonl")}, OutputError, "not a folder"),
-        ({"batch_size": 40}, DataError, "8 samples, but one step takes 10 different ones (lower batch_size to 32)"),
         ({"lr_schedule": "zigzag"}, UsageError, "training settings do not fit together"),
         ({"scale_rewards": "often"}, UsageError, "no scale_rewards 'often' (known: group, batch, none)"),
     ],
@@ -275,14 +274,22 @@ def test_the_last_whole_checkpoint_of_this_run_is_found(tmp_path: Path) -> None:
 def test_rows_hold_images_at_input_size_references_first(config: TrainConfig) -> None:
     samples = load_samples(dataclasses.replace(config, shots=1, limit=3), config.data.parent)
     assert [one.id for one in samples] == ["s0", "s1", "s2"]
-    rows = training_rows(samples, config.data.parent, PROFILE, shots=1)
-    first, second = rows.__getitems__([0, 2])
+    rows = training_rows(samples, config.data.parent, PROFILE, shots=1, order=[1, 0, 2, 2])
+    assert len(rows) == 4
+    first, second = rows.__getitems__([1, 3])
     assert [image.size for image in second["images"]] == [(112, 112), (112, 112)]
     assert second["image_wh"] == (80, 80)
     assert [part["type"] for part in second["prompt"][0]["content"]] == ["text", "image", "text", "image", "text"]
     reference = Image.open("images/3.png").resize((112, 112), Image.Resampling.BICUBIC)
     assert np.array_equal(np.asarray(second["images"][0]), np.asarray(reference))
     assert Sample.model_validate_json(first["sample"]) == samples[0]
+
+
+def test_every_sample_is_asked_once_a_round() -> None:
+    order = asking_order(5, 12, seed=1)
+    assert [sorted(order[:5]), sorted(order[5:10]), len(order)] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], 12]
+    assert order[:5] != order[5:10]
+    assert order == asking_order(5, 12, seed=1) != asking_order(5, 12, seed=2)
 
 
 def test_scores_of_a_batch_follow_each_row() -> None:

@@ -50,7 +50,7 @@ _SIZES = ("small", "medium", "large")
 
 @dataclass(frozen=True)
 class Question:
-    """One multiple-choice question: MMAD's raw type, the options in the order shown, the right letter, the reasoning."""
+    """One multiple-choice question: MMAD's raw type, the options as shown, the right letter, the reasoning."""
 
     type: str
     text: str

@@ -71,9 +71,8 @@ def _read_run(path: Path) -> dict[str, Any]:
 
 
 def _difference(before: dict[str, Any], now: dict[str, str]) -> str:
-    return ", ".join(
-        f"{name} {before.get(name)!s} there, {now[name]} now" for name in now if before.get(name) != now[name]
-    )
+    changed = [name for name in now if before.get(name) != now[name]]
+    return ", ".join(f"{name} {before.get(name)!s} there, {now[name]} now" for name in changed)
 
 
 def _clear(out: Path) -> None:

@@ -115,9 +115,8 @@ class References:
         name = PurePosixPath(photo.name)
         stems = [name.stem.removesuffix("_test") + "_temp"] if name.stem.endswith("_test") else []
         stems.append(name.stem)
-        folders = [PurePosixPath(part) for part in reversed(name.parent.parts)] or [
-            PurePosixPath(photo.path.parent.name)
-        ]
+        parents = name.parent.parts or (photo.path.resolve().parent.name,)
+        folders = [PurePosixPath(part) for part in reversed(parents)]
         candidates = [self._by_stem.get(name.parent / stem) for stem in stems]
         for folder in folders:
             candidates += [self._by_stem.get(folder / stem) for stem in stems]

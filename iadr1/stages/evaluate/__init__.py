@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from iadr1 import provenance
 from iadr1.config import EvalConfig
 from iadr1.models import Engine, LoadOptions, load_engine
@@ -52,6 +54,10 @@ class EvalResult:
     resumed: int
     failed: int
     seconds: float
+
+    def __rich__(self) -> Table:
+        """The headline table, where a rich console prints the result."""
+        return tables.to_rich(self.table)
 
 
 @dataclass(frozen=True)

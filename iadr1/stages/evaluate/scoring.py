@@ -103,7 +103,8 @@ def headline(title: str, fmt: prompts.Format, splits: Mapping[str, Mapping[str, 
     """The table people look at."""
     if fmt != "choice":
         return tables.figures_table(title, splits, note="Rates in percent; an answer that cannot be read is wrong.")
-    parts = {name: splits[name]["strict"][choice.AVERAGE] for name in (HELD_OUT, TRAINED) if name in splits}
+    names = {HELD_OUT: "- held out", TRAINED: "- trained on"}
+    parts = {row: splits[name]["strict"][choice.AVERAGE] for name, row in names.items() if name in splits}
     every = splits[ALL]
     return tables.choice_table(
         title,

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from iadr1.config import TrainConfig
-from iadr1.errors import DataError, UsageError
+from iadr1.errors import UsageError
 from iadr1.models import resolve_model
 from iadr1.models.profiles import profile_of
 from iadr1.provenance import write_run
 from iadr1.records import Sample, resolve_root
 from iadr1.reports.plots import plot_reward_curve
 from iadr1.rewards import WeightedReward, resolve_reward
-from iadr1.stages.grpo.data import load_samples, training_rows
+from iadr1.stages.grpo.data import asking_order, load_samples, training_rows
 from iadr1.stages.grpo.folder import StepLog, last_checkpoint, open_run, rewind_log
 from iadr1.stages.grpo.scoring import Scorer
 
@@ -126,18 +126,6 @@ def _load_data(config: TrainConfig) -> tuple[list[Sample], Path]:
     return load_samples(config, root), root
 
 
-def _check_enough(samples: int, config: TrainConfig, *, processes: int) -> None:
-    """One step asks different questions, each `generations` times; TRL skips a step it cannot fill."""
-    needed = config.batch_size * config.gradient_accumulation * processes // config.generations
-    if samples < needed:
-        fits = samples * config.generations // (config.gradient_accumulation * processes)
-        raise DataError(
-            f"{samples} samples, but one step takes {needed} different ones",
-            where=str(config.data),
-            hint=f"lower batch_size to {fits // config.generations * config.generations}" if fits else None,
-        )
-
-
 def _train(
     config: TrainConfig,
     info: dict[str, Any],
@@ -153,7 +141,6 @@ def _train(
 
     with training.quiet():
         settings = training.trainer_settings(config, rewards)
-        _check_enough(len(samples), config, processes=settings.world_size)
         checkpoint = last_checkpoint(config.out, info["config_hash"])
         processor = training.load_processor(base)
         model = training.load_policy(base, config, checkpoint)
@@ -163,10 +150,12 @@ def _train(
         log = config.out / "log.jsonl"
         earlier = rewind_log(log, checkpoint.step if checkpoint else 0, rewrite=settings.process_index == 0)
         recorder = training.Recorder(log, config_hash=info["config_hash"], on_log=on_log)
+        asked_a_step = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
+        order = asking_order(len(samples), asked_a_step * config.steps, seed=config.seed)
         trainer = training.make_trainer(
             model,
             settings,
-            rows=training_rows(samples, root, profile, shots=config.shots),
+            rows=training_rows(samples, root, profile, shots=config.shots, order=order),
             processor=processor,
             functions=Scorer(rewards, profile).functions(),
             callback=recorder,
@@ -202,7 +191,7 @@ def _draw(config: TrainConfig, steps: list[StepLog]) -> None:
         reward_std=[entry.reward_std for entry in steps],
         parse_rate=[entry.parse_rate for entry in steps],
         completion_length=[entry.completion_length for entry in steps],
-        title=f"GRPO, reward {config.reward}, model {config.model}",
+        title=f"GRPO with reward {config.reward} from {Path(config.model).name}",
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from iadr1.config import TrainConfig
@@ -56,8 +58,18 @@ def _slots(sample: Sample, shots: int) -> tuple[str, ...]:
     return (*sample.references[:shots], sample.image)
 
 
-def training_rows(samples: list[Sample], root: Path, profile: Profile, *, shots: int) -> Any:
-    """A `datasets.Dataset` of one row per sample, as `GRPOTrainer` takes it.
+def asking_order(samples: int, questions: int, *, seed: int) -> list[int]:
+    """Which sample each question of the whole run is about: shuffled rounds over all samples, end to end.
+
+    Written out in advance, because the trainer's own shuffling starts over when a run is resumed.
+    """
+    random = np.random.default_rng(seed)
+    rounds = [random.permutation(samples) for _ in range(math.ceil(questions / samples))]
+    return [int(index) for index in np.concatenate(rounds)[:questions]]
+
+
+def training_rows(samples: list[Sample], root: Path, profile: Profile, *, shots: int, order: list[int]) -> Any:
+    """A `datasets.Dataset` as `GRPOTrainer` takes it: one row per entry of `order`, an index into `samples`.
 
     The table itself holds each sample as JSON only. A row becomes `prompt` (chat messages), `images` (the references,
     then the query image, all at the model's input size), `sample` (JSON) and `image_wh` (stored size of the query
@@ -80,4 +92,4 @@ def training_rows(samples: list[Sample], root: Path, profile: Profile, *, shots:
         }
 
     table = Dataset.from_dict({"sample": [sample.model_dump_json() for sample in samples]})
-    return table.with_transform(draw)
+    return table.select(order).with_transform(draw)

@@ -65,6 +65,7 @@ def trainer_settings(config: TrainConfig, rewards: list[WeightedReward]) -> Any:
             learning_rate=config.learning_rate,
             lr_scheduler_type=config.lr_schedule,
             max_steps=config.steps,
+            shuffle_dataset=False,  # the rows come in the order of `asking_order`
             seed=config.seed,
             data_seed=config.seed,
             dataloader_pin_memory=not on_cpu,

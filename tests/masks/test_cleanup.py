@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from iadr1.geometry import box_mask
+from iadr1.masks import MaskResult, clean, encode_rle
+
+BOX = (10.0, 10.0, 30.0, 30.0)
+
+
+def test_pixels_outside_the_dilated_box_are_clipped() -> None:
+    mask = np.ones((40, 50), dtype=bool)
+    cleaned = clean(MaskResult(mask, 0.5, "x"), BOX)
+    # 10 % of 20 px is 2 px on each side.
+    assert np.array_equal(cleaned.mask, box_mask((8, 8, 32, 32), (50, 40)))
+    assert (cleaned.score, cleaned.source) == (0.5, "x")
+
+
+def test_holes_are_filled_and_small_islands_dropped() -> None:
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[12:22, 12:22] = True
+    mask[15:17, 15:17] = False
+    mask[27, 27] = True  # 1 px of 100 px: below 5 %
+    mask[24:28, 12:15] = True  # 12 px: above
+    cleaned = clean(MaskResult(mask, 0.5, "x"), BOX).mask
+    assert cleaned[15, 15]
+    assert not cleaned[27, 27]
+    assert cleaned[25, 13]
+    assert cleaned.sum() == 112
+
+
+def test_islands_that_touch_at_a_corner_are_one() -> None:
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[12:20, 12:20] = True
+    mask[20, 20] = True
+    assert clean(MaskResult(mask, 0.5, "x"), BOX).mask[20, 20]
+
+
+@pytest.mark.parametrize("filled", [(slice(0, 0), slice(0, 0)), (slice(0, 5), slice(0, 5))])
+def test_an_empty_mask_becomes_the_filled_box(filled: tuple[slice, slice]) -> None:
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[filled] = True
+    cleaned = clean(MaskResult(mask, 0.9, "x"), BOX)
+    assert np.array_equal(cleaned.mask, box_mask(BOX, (50, 40)))
+    assert (cleaned.score, cleaned.source) == (0.0, "box")
+
+
+def test_one_pixel_image() -> None:
+    cleaned = clean(MaskResult(np.zeros((1, 1), dtype=bool), 0.9, "x"), (0.2, 0.2, 0.7, 0.7))
+    assert cleaned.mask.tolist() == [[True]]
+
+
+def test_rle_runs_down_the_columns_and_starts_with_zeros() -> None:
+    mask = np.array([[1, 0, 0], [1, 1, 0]], dtype=bool)
+    assert encode_rle(mask) == {"size": [2, 3], "counts": [0, 2, 1, 1, 2]}
+    assert encode_rle(np.zeros((2, 3), dtype=bool)) == {"size": [2, 3], "counts": [6]}
+    assert encode_rle(np.ones((2, 3), dtype=bool)) == {"size": [2, 3], "counts": [0, 6]}
+
+
+def test_rle_decodes_to_the_mask() -> None:
+    mask = np.random.default_rng(0).random((7, 5)) > 0.5
+    counts = encode_rle(mask)["counts"]
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    assert np.array_equal(flat.reshape(5, 7).T, mask)

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from iadr1.config import DetectConfig
+from iadr1.errors import ModelError, OutputError, UsageError
+from iadr1.models.base import Completion, Request
+from iadr1.records import DetectedDefect, Detection, read_records
+from iadr1.stages import detect
+from iadr1.stages.detect import photos as photo_room
+from tests.stages.fake_engine import BAD, NORMAL, FakeEngine
+
+
+def _photo(path: Path, size: tuple[int, int] = (224, 112)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGB", size, (150, 150, 150))
+    ImageDraw.Draw(image).line((70, 35, 100, 75), fill=(20, 20, 20), width=4)
+    image.save(path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for name in ("a.png", "b.png", "tiles/c.png"):
+        _photo(tmp_path / "images" / name)
+    return tmp_path / "images"
+
+
+def _config(images: Path, **values: object) -> DetectConfig:
+    return DetectConfig(images=images, out=images.parent / "out", **values)  # type: ignore[arg-type]
+
+
+def _records(out: Path) -> dict[str, Detection]:
+    return {record.image: record for record in read_records(out / "detections.jsonl", Detection)}
+
+
+def test_every_photo_gets_verdict_boxes_masks_overlay_and_score(images: Path) -> None:
+    engine = FakeEngine({"a.png": NORMAL, "b.png": "no idea"})
+    summary = detect.run(_config(images, masks=True), engine=engine)
+    assert (summary.counts, summary.errors) == ({"anomalous": 1, "normal": 1, "undecided": 1}, 0)
+    records = _records(summary.out)
+    assert {name: record.verdict for name, record in records.items()} == {
+        "a.png": "normal",
+        "b.png": "undecided",
+        "tiles/c.png": "anomalous",
+    }
+    record = records["tiles/c.png"]
+    assert (record.score, record.reasoning, record.parse, record.raw) == (0.75, "A dark line.", "ok", BAD)
+    assert (record.width, record.height, record.model) == (224, 112, "fake")
+    (defect,) = record.defects
+    # The model's 112 x 112 px -> the photo's 224 x 112.
+    assert (defect.label, defect.box) == ("scratch", (56.0, 28.0, 112.0, 84.0))
+    assert (defect.mask, record.overlay) == ("masks/tiles/c_0.png", "overlays/tiles/c.png")
+    mask = np.asarray(Image.open(summary.out / str(defect.mask)))
+    assert (mask.shape, mask.dtype, set(np.unique(mask))) == ((112, 224), np.uint8, {0, 255})
+    assert defect.area_px == (mask > 0).sum() > 100
+    assert defect.mask_source == "grabcut"
+    assert _decode(defect).tolist() == (mask > 0).tolist()
+    assert records["b.png"].parse.startswith("failed")
+
+
+def _decode(defect: DetectedDefect) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    assert defect.mask_rle is not None
+    (height, width), counts = defect.mask_rle["size"], defect.mask_rle["counts"]  # type: ignore[misc]
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T  # type: ignore[arg-type]
+
+
+def test_summary_report_and_run_stand_in_the_folder(images: Path) -> None:
+    summary = detect.run(_config(images), engine=FakeEngine())
+    rows = list(csv.DictReader((summary.out / "summary.csv").open(encoding="utf-8")))
+    assert next((row["image"], row["verdict"], row["labels"]) for row in rows) == ("a.png", "anomalous", "scratch")
+    assert "tiles/" in (summary.out / "report.html").read_text(encoding="utf-8")
+    run = json.loads((summary.out / "run.json").read_text(encoding="utf-8"))
+    assert (run["command"], run["counts"]["anomalous"], run["config"]["model"]) == ("detect", 3, "tiny")
+
+
+def test_switched_off_artefacts_are_not_written(images: Path) -> None:
+    summary = detect.run(_config(images, overlays=False, report=False), engine=FakeEngine())
+    assert sorted(path.name for path in summary.out.iterdir()) == ["detections.jsonl", "run.json", "summary.csv"]
+    assert _records(summary.out)["a.png"].defects[0].mask is None
+
+
+def test_boxes_prompt_and_direct_question_are_asked_in_batches(images: Path) -> None:
+    engine, seen = FakeEngine(), []
+    detect.run(_config(images, batch_size=2), engine=engine, progress=lambda done, total: seen.append((done, total)))
+    assert engine.batches == [2, 1]
+    assert seen == [(0, 3), (2, 3), (3, 3)]
+    content = engine.asked[0].messages[0]["content"]
+    assert [part["type"] for part in content] == ["image", "text"]
+    assert content[1]["text"].startswith("Are there any defects in the query image?")
+    assert "JSON" in content[1]["text"]
+
+
+def test_huge_photos_close_a_batch_early(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo_room, "BATCH_PIXELS", 224 * 112)
+    engine = FakeEngine()
+    detect.run(_config(images), engine=engine)
+    assert engine.batches == [1, 1, 1]
+
+
+# --- resume -----------------------------------------------------------------------------------------------------
+
+
+class _Dies(FakeEngine):
+    """Fails in the second batch, as a killed run does."""
+
+    def generate(self, requests: list[Request], *, max_new_tokens: int) -> list[Completion]:  # type: ignore[override]
+        if self.batches:
+            raise ModelError("out of memory")
+        return super().generate(requests, max_new_tokens=max_new_tokens)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(images: Path) -> None:
+    with pytest.raises(ModelError):
+        detect.run(_config(images, batch_size=1), engine=_Dies())
+    out = images.parent / "out"
+    assert list(_records(out)) == ["a.png"]
+    with (out / "detections.jsonl").open("a") as file:
+        file.write('{"image": "b.png", "verd')  # killed in the middle of a line
+    engine = FakeEngine()
+    summary = detect.run(_config(images, batch_size=8, device="cpu"), engine=engine)
+    assert [request.id for request in engine.asked] == ["b.png", "tiles/c.png"]
+    assert (summary.skipped, sum(summary.counts.values())) == (1, 3)
+    assert len((out / "detections.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "engine", "named"),
+    [
+        ({"masks": True}, FakeEngine(), "settings"),
+        ({"max_new_tokens": 3}, FakeEngine(), "settings"),
+        ({}, FakeEngine(model="other"), "model fake there, other now"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(
+    images: Path, values: dict[str, object], engine: FakeEngine, named: str
+) -> None:
+    detect.run(_config(images), engine=FakeEngine())
+    before = (images.parent / "out" / "detections.jsonl").read_text()
+    with pytest.raises(UsageError, match=named) as caught:
+        detect.run(_config(images, **values), engine=engine)
+    assert "--overwrite" in str(caught.value)
+    assert "--out" in str(caught.value)
+    assert (images.parent / "out" / "detections.jsonl").read_text() == before
+
+
+def test_other_photos_of_the_same_names_are_refused(images: Path, tmp_path: Path) -> None:
+    detect.run(_config(images), engine=FakeEngine())
+    other = _photo(tmp_path / "other" / "a.png").parent
+    with pytest.raises(UsageError, match="another run"):
+        detect.run(_config(other), engine=FakeEngine())
+
+
+def test_weights_trained_again_under_the_same_name_are_another_model(images: Path) -> None:
+    first, second = FakeEngine(), FakeEngine()
+    first.fingerprint, second.fingerprint = "aaaa", "bbbb"  # type: ignore[attr-defined]
+    detect.run(_config(images), engine=first)
+    with pytest.raises(UsageError, match="weights aaaa there, bbbb now"):
+        detect.run(_config(images), engine=second)
+
+
+def test_overwrite_removes_what_was_written_and_nothing_else(images: Path) -> None:
+    summary = detect.run(_config(images, masks=True), engine=FakeEngine())
+    mine = summary.out / "masks" / "mine.png"
+    mine.write_bytes(b"mine")
+    detect.run(_config(images, overwrite=True), engine=FakeEngine(default=NORMAL))
+    assert {record.verdict for record in _records(summary.out).values()} == {"normal"}
+    assert list((summary.out / "masks").rglob("*.png")) == [mine]
+
+
+def test_a_folder_of_another_command_is_never_overwritten(images: Path) -> None:
+    run = images.parent / "out" / "run.json"
+    run.parent.mkdir()
+    run.write_text('{"command": "train"}')
+    with pytest.raises(UsageError, match="another command"):
+        detect.run(_config(images, overwrite=True), engine=FakeEngine())
+    assert run.read_text() == '{"command": "train"}'
+
+
+def test_results_inside_the_photos_folder_are_no_photos(images: Path) -> None:
+    config = DetectConfig(images=images, out=images / "runs")
+    detect.run(config, engine=FakeEngine())
+    again = FakeEngine()
+    summary = detect.run(config, engine=again)
+    assert again.asked == []
+    assert summary.skipped == 3
+    with pytest.raises(UsageError, match="folder of the photos"):
+        detect.run(DetectConfig(images=images, out=images), engine=FakeEngine())
+
+
+# --- references -------------------------------------------------------------------------------------------------
+
+
+def _reference_of(images: Path, references: Path, name: str) -> tuple[str, ...]:
+    summary = detect.run(_config(images, references=references), engine=FakeEngine())
+    return _records(summary.out)[name].references
+
+
+@pytest.mark.parametrize(
+    ("files", "photo", "expected"),
+    [
+        (["tiles/a.png", "tiles/c.jpg", "a.png"], "tiles/c.png", ("tiles/c.jpg",)),  # same path
+        (["tiles/x/2.png", "tiles/x/1.png", "a.png"], "tiles/c.png", ("tiles/x/1.png",)),  # parent folder's name
+        (["images/7.png", "z.png"], "a.png", ("images/7.png",)),  # name of the photos' own folder
+        (["2.png", "1.png"], "tiles/c.png", ("1.png",)),  # directly in the folder
+        (["other/1.png"], "tiles/c.png", ()),
+    ],
+)
+def test_references_are_found(
+    images: Path, tmp_path: Path, files: list[str], photo: str, expected: tuple[str, ...]
+) -> None:
+    for name in files:
+        _photo(tmp_path / "good" / name)
+    assert _reference_of(images, tmp_path / "good", photo) == expected
+
+
+def test_deeppcb_templates_are_found_beside_the_photos(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for name in ("g/01_test.jpg", "g/01_temp.jpg", "g/02_test.jpg", "g/02_temp.jpg"):
+        _photo(images / name)
+    assert _reference_of(images, images, "g/02_test.jpg") == ("g/02_temp.jpg",)
+
+
+def test_reference_comes_first_and_missing_ones_are_counted(images: Path, tmp_path: Path) -> None:
+    _photo(tmp_path / "good" / "tiles" / "c.png", (64, 64))
+    engine = FakeEngine()
+    summary = detect.run(_config(images, references=tmp_path / "good"), engine=engine)
+    assert summary.without_reference == 2
+    asked = {request.id: request for request in engine.asked}
+    assert [image.size for image in asked["tiles/c.png"].images] == [(64, 64), (224, 112)]
+    kinds = [part["type"] for part in asked["tiles/c.png"].messages[0]["content"]]
+    assert kinds == ["text", "image", "text", "image", "text"]
+    assert len(asked["a.png"].images) == 1
+
+
+def test_missing_references_folder_is_wrong_usage(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        detect.run(_config(images, references=tmp_path / "nowhere"), engine=FakeEngine())
+
+
+# --- engines and errors -----------------------------------------------------------------------------------------
+
+
+class _NoProbabilities(FakeEngine):
+    def probabilities(self, requests: object, words: object) -> list[dict[str, float]]:
+        raise ModelError("stored answers carry no probabilities")
+
+
+def test_an_engine_without_probabilities_leaves_the_score_out_and_says_so(images: Path) -> None:
+    summary = detect.run(_config(images, batch_size=1), engine=_NoProbabilities())
+    assert summary.no_score == "stored answers carry no probabilities"
+    assert {record.score for record in _records(summary.out).values()} == {None}
+    assert "carry no probabilities" in (summary.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_unknown_segmenter_is_refused_before_anything_is_written(images: Path) -> None:
+    with pytest.raises(UsageError, match="no segmenter 'x'"):
+        detect.run(_config(images, masks=True, segmenter="x"), engine=FakeEngine())
+    assert list((images.parent / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file/out: cannot make the folder"):
+        detect.run(DetectConfig(images=images, out=tmp_path / "file" / "out"), engine=FakeEngine())
+
+
+def test_a_mask_that_cannot_be_written_is_one_clear_line(images: Path) -> None:
+    out = images.parent / "out"
+    out.mkdir()
+    (out / "masks").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write") as caught:
+        detect.run(_config(images, masks=True), engine=FakeEngine())
+    assert "masks" in str(caught.value)
