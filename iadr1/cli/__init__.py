@@ -38,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         context = getattr(error, "ctx", None)
         _say(f"error: {error.format_message()} (see: {context.command_path if context else 'iadr1'} --help)")
         code = error.exit_code
-    except typer.Abort:
-        code = _INTERRUPTED
-    if code == _INTERRUPTED:
+    if code == _INTERRUPTED:  # what Typer makes of Ctrl-C
         _say("interrupted: run the same command again to resume; what is written is kept")
     sys.exit(code)
 

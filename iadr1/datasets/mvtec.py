@@ -23,7 +23,7 @@ from iadr1.prompts import DETECT_QUESTION
 from iadr1.records import Sample
 
 LICENCE = "CC-BY-NC-SA-4.0"
-TREE = "<category>/train/good/000.png, <category>/test/<type>/000.png, <category>/ground_truth/<type>/000_mask.png"
+TREE = "CATEGORY/train/good/000.png, CATEGORY/test/TYPE/000.png, CATEGORY/ground_truth/TYPE/000_mask.png"
 
 
 @dataclass(frozen=True)

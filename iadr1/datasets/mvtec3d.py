@@ -31,7 +31,7 @@ from iadr1.images import open_mask
 from iadr1.records import Sample
 
 LICENCE = "CC-BY-NC-SA-4.0"
-TREE = "<category>/test/<type>/rgb/000.png, <category>/test/<type>/gt/000.png, <category>/train/good/rgb/000.png"
+TREE = "CATEGORY/test/TYPE/rgb/000.png, CATEGORY/test/TYPE/gt/000.png, CATEGORY/train/good/rgb/000.png"
 
 COMBINED = "combined"
 """Folder of images with several kinds of defect, which the mask does not tell apart."""

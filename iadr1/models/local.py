@@ -19,6 +19,7 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.utils import logging as hf_logging
 
 from iadr1.errors import ModelError
 from iadr1.models import LoadOptions, attention, resolve_model
@@ -238,6 +239,10 @@ def _dtype(choice: str, device: str) -> torch.dtype:
 def _load(place: Path | str, device: str, dtype: torch.dtype, choice: str) -> tuple[Any, Any]:
     """Model and processor. No remote code is ever run."""
     implementation = attention(choice, device, str(dtype).removeprefix("torch."))
+    shows_bars = hf_logging.is_progress_bar_enabled()
+    if isinstance(place, Path):
+        # A download is worth a bar, reading a folder is not.
+        hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         if type(config) not in AutoModelForImageTextToText._model_mapping:
@@ -252,6 +257,9 @@ def _load(place: Path | str, device: str, dtype: torch.dtype, choice: str) -> tu
         processor = AutoProcessor.from_pretrained(place, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
         raise ModelError(f"cannot load the model {str(place)!r}: {_brief(error)}", hint=_hint(place)) from error
+    finally:
+        if shows_bars:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:

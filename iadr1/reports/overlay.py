@@ -118,7 +118,7 @@ def _draw_label(
     """The label above the box, below it where there is no room above, else in it; always inside the picture."""
     width, height = draw.im.size
     text = " ".join(text.split())
-    pad = 3
+    pad = max(3, round(width / 300))
     while len(text) > 1 and draw.textlength(text, font=font) + 2 * pad > width:
         text = text[:-2].rstrip() + "…"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)

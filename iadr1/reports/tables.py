@@ -87,21 +87,28 @@ def choice_table(
     return TableData(title, CHOICE_COLUMNS, groups, note=" ".join([*sentences, PUBLISHED_NOTE]))
 
 
-def figures_table(title: str, rows: Mapping[str, Figures], *, note: str = "") -> TableData:
-    """A table of any figures: one column for every figure that some row has, in the order they appear."""
-    keys = list(dict.fromkeys(key for figures in rows.values() for key in figures))
-    return TableData(title, [(key, key.replace("_", "\n")) for key in keys], [list(rows.items())], note=note)
+def figures_table(title: str, splits: Mapping[str, Figures], *, note: str = "") -> TableData:
+    """A table of any figures: one row for every figure that some split has, one column for each split."""
+    keys = list(dict.fromkeys(key for figures in splits.values() for key in figures))
+    rows = [(key.replace("_", " "), {name: f[key] for name, f in splits.items() if key in f}) for key in keys]
+    return TableData(title, [(name, name) for name in splits], [rows], note=note)
 
 
 def to_rich(data: TableData) -> Table:
     """The table for a rich console; the multiple-choice table fits into 80 columns."""
-    table = Table(title=data.title, caption=data.note or None, caption_justify="left", box=SIMPLE, padding=0)
+    table = Table(
+        title=data.title,
+        caption=data.note or None,
+        caption_justify="left",
+        box=SIMPLE,
+        padding=0 if len(data.columns) > 5 else (0, 1),
+    )
     table.add_column("")
     for _, heading in data.columns:
         table.add_column(heading, justify="right")
     for group in data.groups:
         for place, (name, figures) in enumerate(group, start=1):
-            cells = [_cell(figures, key, decimals=1) for key, _ in data.columns]
+            cells = [_cell(name, figures.get(key), decimals=1) for key, _ in data.columns]
             table.add_row(name, *cells, end_section=place == len(group))
     return table
 
@@ -111,7 +118,7 @@ def to_markdown(data: TableData) -> str:
     lines = [f"## {data.title}", "", _row(["", *(key for key, _ in data.columns)])]
     lines.append(_row(["---", *["---:"] * len(data.columns)]))
     for name, figures in (row for group in data.groups for row in group):
-        lines.append(_row([name, *(_cell(figures, key, decimals=2) for key, _ in data.columns)]))
+        lines.append(_row([name, *(_cell(name, figures.get(key), decimals=2) for key, _ in data.columns)]))
     if data.note:
         lines += ["", data.note.replace("*", "\\*")]
     return "\n".join(lines) + "\n"
@@ -122,11 +129,10 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(escaped)} |"
 
 
-def _cell(figures: Figures, key: str, *, decimals: int) -> str:
+def _cell(row: str, value: float | None, *, decimals: int) -> str:
     """Counts without decimals, IoU with three, percents with `decimals`."""
-    value = figures.get(key)
     if value is None:
         return ""
     if isinstance(value, int):
         return str(value)
-    return f"{value:.{3 if key.endswith('iou') else decimals}f}"
+    return f"{value:.{3 if row.endswith('iou') else decimals}f}"

@@ -22,7 +22,7 @@ from iadr1.provenance import describe
 from iadr1.records import Sample, meta_path, write_records, write_text_atomic
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being made, how much of it is done, and of how much."""
+"""Called with what is being made, how much of it is done, and of how much (0 where that is not known before)."""
 
 SYNTHETIC = "synthetic"
 WORLD = "data/synthetic"

@@ -74,7 +74,7 @@ def test_all_missing_masks_are_counted(mvtec_root: Path) -> None:
 
 
 def test_one_category_s_own_folder_is_not_the_set(mvtec_root: Path) -> None:
-    with pytest.raises(DataError, match=r"found: ground_truth/, readme\.txt, test/, train/ \(expected <category>/"):
+    with pytest.raises(DataError, match=r"found: ground_truth/, readme\.txt, test/, train/ \(expected CATEGORY/"):
         next(scan(mvtec_root / "bottle"))
 
 

@@ -110,6 +110,14 @@ def test_the_right_letter_varies(root: Path) -> None:
     assert letters == {"A", "B", "C", "D"}
 
 
+def test_each_image_has_its_own_draw(root: Path) -> None:
+    def letters(seed: int) -> set[str]:
+        kind = "Object Classification"
+        return {s.answer for s in scan(root, seed=seed) if s.question_type == kind and not s.is_anomalous}
+
+    assert max(len(letters(seed)) for seed in range(5)) > 1
+
+
 def test_missing_masks_are_counted(root: Path) -> None:
     (root / "tire/test/cut/gt/000.png").unlink()
     (root / "bagel/test/hole/gt/000.png").unlink()
@@ -119,5 +127,5 @@ def test_missing_masks_are_counted(root: Path) -> None:
 
 def test_the_plain_mvtec_layout_is_told_apart(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "bottle/test/good/000.png")
-    with pytest.raises(DataError, match=r"found: bottle/ \(expected <category>/test/<type>/rgb/"):
+    with pytest.raises(DataError, match=r"found: bottle/ \(expected CATEGORY/test/TYPE/rgb/"):
         next(scan(tmp_path))

@@ -20,7 +20,7 @@ from iadr1.datasets.synthetic.questions import (
 from iadr1.geometry import LOCATIONS
 from iadr1.prompts import conclude
 
-SEEDS = range(5_000_000, 5_000_003)
+SEEDS = range(5_000_000, 5_000_004)
 
 
 @cache
@@ -31,9 +31,9 @@ def scenes() -> tuple[Scene, ...]:
         kinds = applicable_defects(category)
         for seed in SEEDS:
             plan = draw_plan(category, seed, p_defect=1.0)
-            found += [render(category, seed, size=96), render(category, seed, defects=plan, size=128)]
-        found.append(render(category, SEEDS[0], defects=("stain", "stain"), size=224))
-        found.append(render(category, SEEDS[1], defects=kinds[-3:], size=224))
+            found += [render(category, seed, size=96), render(category, seed, defects=plan, size=96)]
+        found.append(render(category, SEEDS[0], defects=("stain", "stain"), size=128))
+        found.append(render(category, SEEDS[1], defects=kinds[-3:], size=160))
     return tuple(found)
 
 
@@ -75,9 +75,10 @@ def test_options_are_distinct_and_exactly_one_is_true() -> None:
 
 @pytest.mark.xfail(reason="a wrong description may be true of the other defect of the same type")
 def test_exactly_one_option_is_true_of_twins_too() -> None:
-    for scene, question in all_questions():
-        if are_twins(scene):
-            assert true_letters(scene, question) == [question.answer], (scene.category, scene.seed, question)
+    for seed in range(SEEDS[0], SEEDS[0] + 24):
+        scene = render("oak_board", seed, defects=("stain", "stain"), size=96)
+        for question in questions(scene):
+            assert true_letters(scene, question) == [question.answer], (seed, question)
 
 
 def test_letters_run_from_a_without_a_gap() -> None:
@@ -110,7 +111,7 @@ def test_wrong_colours_are_not_the_right_one_in_other_words() -> None:
     """`grey` or `silver` beside `dark grey` would be a second right answer."""
 
     def hue(colour: str) -> str:
-        word = colour.split()[-1]
+        word = colour.rsplit(maxsplit=1)[-1]
         return LOOK_ALIKE.get(word, word)
 
     asked = [(scene, question) for scene, question in all_questions() if question.type == "Object Details"]
@@ -121,7 +122,7 @@ def test_wrong_colours_are_not_the_right_one_in_other_words() -> None:
 
 
 def test_everything_comes_from_the_scene_alone() -> None:
-    for scene in scenes()[:: len(SEEDS)]:
+    for scene in scenes()[::9]:
         again = render(scene.category, scene.seed, defects=[d.type for d in scene.defects], size=scene.image.shape[0])
         assert questions(again) == questions(scene)
         assert phrases(again) == phrases(scene)

@@ -9,19 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from iadr1.datasets import mmad, mvtec, mvtec3d, refcoco
-from iadr1.datasets.synthetic import CATEGORIES, applicable_defects, tree
+from iadr1.datasets.synthetic import CATEGORIES, DEFECT_TYPES, applicable_defects, tree
 from iadr1.datasets.synthetic.catalog import CATEGORY_NUMBERS
 from iadr1.datasets.synthetic.ledger import Ledger
 from iadr1.datasets.synthetic.questions import phrases, questions
-from iadr1.datasets.synthetic.samples import dataset_of, union_mask
+from iadr1.datasets.synthetic.samples import dataset_of, rec_entries, union_mask
 from iadr1.datasets.synthetic.tree import Shot
 from iadr1.errors import OutputError
 from iadr1.images import open_mask
 
-SINGLES = [Shot(name, 9_000_000, (kind,)) for name in CATEGORIES for kind in applicable_defects(name)]
+# Two types for each category, in turn, so that all types occur.
+SINGLES = [
+    Shot(name, 9_000_000, (kind,))
+    for number, name in enumerate(CATEGORIES)
+    for kind in (*applicable_defects(name), *applicable_defects(name))[number % 5 :: 5][:2]
+]
 COMBINED = [Shot("linen", 9_000_001, ("hole", "stain")), Shot("keypad", 9_000_001, ("dent", "misplacement", "scratch"))]
 NORMAL = [Shot(name, 9_000_002, ()) for name in CATEGORIES]
 RANGES = {name: value for name, value in vars(tree).items() if name.endswith("_SEEDS")}
@@ -35,37 +41,42 @@ def ledger(root: Path, world: str = "a") -> Ledger:
     return Ledger(root, "manifest.json", {"world": world})
 
 
+def pixels(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path))
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every defect type on every category, some combined, and all categories without defects."""
+    """All categories with and without defects, and some combined."""
     root = tmp_path_factory.mktemp("world")
     shots = [*SINGLES, *COMBINED, *NORMAL]
     book = ledger(root)
     tree.write_mmad(book, "MMAD", shots, tick=nothing)
     tree.write_mvtec3d(book, "3d", shots[::2], tick=nothing)
-    tree.write_refcoco(book, "ref", [*COMBINED, *SINGLES[::6]], tick=nothing)
-    exact = tree.write_mvtec(book, "mvtec", [*SINGLES[::3], *COMBINED, *NORMAL], tick=nothing)
+    tree.write_refcoco(book, "ref", [*COMBINED, *SINGLES[::4]], tick=nothing)
+    exact = tree.write_mvtec(book, "mvtec", [*SINGLES[::3], *COMBINED, *NORMAL[::4]], tick=nothing)
     (root / "exact.json").write_text(json.dumps([sample.model_dump() for sample in exact]), encoding="utf-8")
     return root
 
 
 def test_the_mmad_reader_gives_back_every_single_defect(world: Path) -> None:
-    truth = Counter()
+    truth: Counter[tuple[object, ...]] = Counter()
     for shot in SINGLES:
         (defect,) = shot.render().defects
         truth[shot.category, defect.type, defect.box, defect.location] += 1
     read: Counter[tuple[object, ...]] = Counter()
     for sample in mmad.scan(world / "MMAD"):
         if sample.id.endswith("#0") and sample.is_anomalous and "/combined/" not in sample.image:
-            (defect,) = sample.defects
-            read[sample.category, defect.type, defect.box, defect.location] += 1
+            (found,) = sample.defects
+            read[sample.category, found.type, found.box, found.location] += 1
     assert read == truth
+    assert {kind for _, kind, *_ in truth} == set(DEFECT_TYPES)
 
 
 def test_the_mmad_reader_gives_back_questions_and_reasoning(world: Path) -> None:
     read = {(s.category, s.question, s.answer, s.reasoning, *s.options.items()) for s in mmad.scan(world / "MMAD")}
     asked = [(shot.category, question) for shot in [*SINGLES, *NORMAL] for question in questions(shot.render())]
-    assert len(asked) > 400
+    assert len(asked) > 190
     for category, q in asked:
         assert (category, q.text, q.answer, q.reasoning, *q.options.items()) in read
 
@@ -74,10 +85,10 @@ def test_images_templates_and_masks_are_the_scene_s(world: Path) -> None:
     samples = {sample.image: sample for sample in mmad.scan(world / "MMAD")}
     for shot in [COMBINED[0], SINGLES[-1], NORMAL[3]]:
         scene = shot.render()
-        found = [s for s in samples.values() if np.array_equal(Image.open(world / "MMAD" / s.image), scene.image)]
+        found = [s for s in samples.values() if np.array_equal(pixels(world / "MMAD" / s.image), scene.image)]
         assert [sample.category for sample in found] == [shot.category]
         (template,) = found[0].references
-        assert np.array_equal(Image.open(world / "MMAD" / template), scene.reference)
+        assert np.array_equal(pixels(world / "MMAD" / template), scene.reference)
         for defect in found[0].defects:
             assert np.array_equal(open_mask(world / "MMAD" / (defect.mask or "")), union_mask(scene) > 0)
 
@@ -118,7 +129,7 @@ def test_the_3d_reader_takes_the_tree(world: Path) -> None:
 
 
 def test_the_refcoco_reader_gives_back_phrases_and_boxes(world: Path) -> None:
-    scenes = [shot.render() for shot in [*COMBINED, *SINGLES[::6]]]
+    scenes = [shot.render() for shot in [*COMBINED, *SINGLES[::4]]]
     truth = [(phrase.text, scene.defects[phrase.defect].box) for scene in scenes for phrase in phrases(scene)]
     found = list(refcoco.scan(world / "ref"))
     assert [(sample.defects[0].type, sample.defects[0].box) for sample in found] == truth
@@ -127,11 +138,35 @@ def test_the_refcoco_reader_gives_back_phrases_and_boxes(world: Path) -> None:
     assert found[0].category == str(CATEGORY_NUMBERS["linen"])
 
 
+def test_an_expression_has_every_member_vlm_r1_writes() -> None:
+    scene = Shot("linen", 9_000_001, ("hole",)).render()
+    entry = next(rec_entries(scene, image="images/linen/000.png", image_id=4, first_id=17))
+    x1, y1, x2, y2 = scene.defects[0].box
+    assert entry == {
+        "id": 17,
+        "image_id": 4,
+        "image": "images/linen/000.png",
+        "height": 224,
+        "width": 224,
+        "original_id": 9_000_001,
+        "dataset_name": "synthetic",
+        "area": float(scene.defects[0].mask.sum()),
+        "iscrowd": 0,
+        "category_id": 5,
+        "bbox_list": [[x1, y1, x2 - 1, y2 - 1]],
+        "text_type": "caption",
+        "problem": "Please provide the bounding box coordinate of the region this sentence describes: the hole.",
+        "normal_caption": "the hole",
+        "solution": [x1, y1, x2, y2],
+        "normalized_solution": [int(1000 * value // 224) for value in (x1, y1, x2, y2)],
+    }
+
+
 def test_the_same_scenes_give_the_same_bytes(world: Path, tmp_path: Path) -> None:
     book = ledger(tmp_path)
-    tree.write_mmad(book, "MMAD", [*SINGLES, *COMBINED, *NORMAL][:12], tick=nothing)
+    tree.write_mmad(book, "MMAD", SINGLES[:4], tick=nothing)
     files = [path for path in book.files() if not path.endswith("mmad.json")]
-    assert len(files) == 36
+    assert len(files) == 12
     for path in files:
         assert (tmp_path / path).read_bytes() == (world / path).read_bytes()
 
@@ -150,7 +185,8 @@ def test_a_plan_stays_in_its_range_and_repeats_nothing(seed: int) -> None:
     assert Counter(shot.category for shot in shots) == dict.fromkeys(tree.TRAINED, 60)
     for category in tree.TRAINED:
         assert sum(bool(shot.defects) for shot in shots if shot.category == category) == 30
-    assert not set(shots) & set(tree.plan(tree.FEWSHOT_SEEDS, 600, seed=seed + 1, categories=tree.TRAINED))
+    other = tree.plan(tree.FEWSHOT_SEEDS, 600, seed=seed + 1, categories=tree.TRAINED)
+    assert not {shot.seed for shot in shots} & {shot.seed for shot in other}
 
 
 def test_half_of_the_yes_no_plan_is_held_out_and_half_of_both_halves_defective() -> None:

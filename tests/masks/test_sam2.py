@@ -94,7 +94,12 @@ def test_the_image_is_encoded_once(tiny_sam2: Path, monkeypatch: pytest.MonkeyPa
     segmenter = Sam2Segmenter(str(tiny_sam2), device="cpu")
     monkeypatch.setattr(sam2, "BOXES_PER_CALL", 1)
     encode, calls = segmenter._network.get_image_embeddings, []
-    monkeypatch.setattr(segmenter._network, "get_image_embeddings", lambda pixels: calls.append(1) or encode(pixels))
+
+    def counted(pixels: object) -> object:
+        calls.append(pixels)
+        return encode(pixels)
+
+    monkeypatch.setattr(segmenter._network, "get_image_embeddings", counted)
     segmenter.segment(_photo(), BOXES)
     assert len(calls) == 1
 

@@ -64,7 +64,10 @@ def test_embedded_model_without_weights(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(models, "EMBEDDED", tmp_path)
     with pytest.raises(ModelError, match="no weights"):
         resolve_model("tiny")
-    (model_folder(tmp_path / "tiny") / "model.safetensors").write_bytes(b"")
+    folder = model_folder(tmp_path / "tiny")
+    with pytest.raises(ModelError, match="no weights"):
+        resolve_model("tiny")
+    (folder / "model.safetensors").write_bytes(b"")
     assert resolve_model("tiny") == tmp_path / "tiny"
 
 

@@ -104,7 +104,8 @@ def half_held_out() -> list[str]:
 def encode(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
     """Pixels (H, W) or (H, W, 3) as the bytes of a PNG or JPEG file."""
     file = io.BytesIO()
-    # Sensor noise hardly compresses: a higher level costs much time and gains little (each format ignores the other's option).
+    # Sensor noise hardly compresses: a higher level costs much time and gains little.
+    # Each format ignores the other's option.
     Image.fromarray(pixels).save(file, kind, compress_level=1, quality=92)
     return file.getvalue()
 

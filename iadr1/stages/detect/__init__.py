@@ -130,7 +130,7 @@ def _report_head(config: DetectConfig, info: dict[str, Any], no_score: str | Non
         "Model": info["run_key"]["model"],
         "Masks": config.segmenter if config.masks else "none",
         "References": str(config.references) if config.references else "none",
-        "Settings": info["config_hash"],
+        "Config hash": info["config_hash"],
         "iadr1": info["iadr1"],
     }
     return {**head, "No scores": no_score} if no_score else head

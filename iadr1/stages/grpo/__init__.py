@@ -145,8 +145,6 @@ def _train(
         processor = training.load_processor(base)
         model = training.load_policy(base, config, checkpoint)
         profile = profile_of(model.config, processor)
-        if settings.process_index == 0:
-            write_run(config.out, info)
         log = config.out / "log.jsonl"
         earlier = rewind_log(log, checkpoint.step if checkpoint else 0, rewrite=settings.process_index == 0)
         recorder = training.Recorder(log, config_hash=info["config_hash"], on_log=on_log)

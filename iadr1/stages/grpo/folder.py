@@ -9,7 +9,7 @@ from typing import Any
 
 from iadr1.config import TrainConfig
 from iadr1.errors import DataError, OutputError, UsageError
-from iadr1.provenance import describe
+from iadr1.provenance import describe, write_run
 from iadr1.records import Record, RecordWriter, read_records, write_records, write_text_atomic
 
 MARKER = "iadr1.json"
@@ -48,10 +48,11 @@ class Checkpoint:
 
 
 def open_run(config: TrainConfig) -> dict[str, Any]:
-    """What `run.json` of this run starts from; the folder must be new, or belong to the same config and data.
+    """Claim `config.out` for this run: it must be new, or belong to the same config and data.
 
     Returns:
-        The earlier `run.json` where there is one (`state` is `running` or `finished`), else a new description.
+        What `run.json` holds: of a new run a description with `state` `running`, else what the earlier call left
+        (`state` `running` or `finished`). A run that stopped before its first step has no claim.
 
     Raises:
         UsageError: The folder belongs to another run.
@@ -61,12 +62,16 @@ def open_run(config: TrainConfig) -> dict[str, Any]:
         raise OutputError("this is a file, not a folder", where=str(config.out), hint="choose another --out")
     info = describe("train", config, data=[config.data], extra={"state": "running"})
     path = config.out / "run.json"
-    if not path.exists():
-        if any(config.out.glob("checkpoint-*")):
-            raise UsageError(
-                "the folder holds checkpoints, but no run.json that says whose", where=str(config.out), hint=_NEXT
-            )
-        return info
+    begun = any(config.out.glob("checkpoint-*")) or (config.out / "log.jsonl").exists()
+    if path.exists() and begun:
+        return _same_run(path, info)
+    if begun:
+        raise UsageError("the folder holds a run, but no run.json that says whose", where=str(config.out), hint=_NEXT)
+    write_run(config.out, info)
+    return info
+
+
+def _same_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
     try:
         earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         same = earlier["config_hash"] == info["config_hash"] and earlier["data"] == info["data"]
@@ -74,7 +79,7 @@ def open_run(config: TrainConfig) -> dict[str, Any]:
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError("not a run.json of iadr1", where=str(path), hint=_NEXT) from error
     if not same:
-        raise UsageError(different, where=str(config.out), hint=_NEXT)
+        raise UsageError(different, where=str(path.parent), hint=_NEXT)
     return earlier
 
 

@@ -129,7 +129,7 @@ def _first_line(error: Exception) -> str:
 
 
 def fingerprint(model: Any) -> float:
-    """A number that changes when any weight does: sum of all absolute weights and of their position-weighted sums."""
+    """A number that changes when a weight does: each tensor's sum and absolute sum, in double precision."""
     total = 0.0
     for number, tensor in enumerate(model.state_dict().values(), start=1):
         values = tensor.detach().double().flatten()
