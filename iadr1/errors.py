@@ -50,6 +50,10 @@ class ModelError(Iadr1Error):
     """A model cannot be found, loaded or used for what was asked."""
 
 
+class ModelChoiceError(ModelError, UsageError):
+    """What was named does not exist: no such model, engine, device or number format; exit code 2."""
+
+
 class OutputError(Iadr1Error):
     """A result cannot be written."""
 

@@ -72,7 +72,10 @@ class BoxFrame:
     def to_image(self, box: tuple[float, float, float, float]) -> Box | None:
         """The model's numbers -> image pixels, clipped to the image; None where nothing is left or not finite."""
         (width, height), (w, h) = self.image_wh, self._model_wh
-        if not all(math.isfinite(value) for value in box):
+        try:
+            if not all(math.isfinite(value) for value in box):
+                return None
+        except OverflowError:  # a looping model can write an integer of hundreds of digits
             return None
         scaled = (box[0] * width / w, box[1] * height / h, box[2] * width / w, box[3] * height / h)
         return clip_box(scaled, self.image_wh)

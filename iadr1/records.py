@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TextIO, TypeVar
 
@@ -202,12 +202,19 @@ class RecordWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.flush()
-        self._file.close()
+        try:
+            self.flush()
+        finally:
+            # After a failed flush (disk full) closing tries once more to write and fails again.
+            with suppress(OSError):
+                self._file.close()
 
     def write(self, record: Record) -> None:
         """Append one record (buffered until `flush`)."""
-        self._file.write(record.model_dump_json() + "\n")
+        try:
+            self._file.write(record.model_dump_json() + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write: {error.strerror}", where=str(self.path)) from error
 
     def flush(self) -> None:
         """Write what is buffered through to the disk."""

@@ -184,6 +184,9 @@ BOXES = [
     ("<answer>Yes, there is a defect.</answer>", "failed", None, None),
     ("<answer>42</answer>", "failed", None, None),
     ("[" * 100_000, "failed", None, None),
+    ('<answer>[{"bbox_2d": [1, 2, 3, ' + "9" * 400 + "]}]</answer>", "failed", None, None),
+    ('<answer>[{"bbox_2d": [1, 2, 3, ' + "9" * 5000 + "]}]</answer>", "failed", None, None),
+    ('<answer>[{"bbox_2d": [0, 0, 56, 56], "label": "\\ud800"}]</answer>', "ok", True, 1),
 ]
 
 
@@ -195,6 +198,7 @@ def test_boxes(text: str, status: str, anomalous: bool | None, count: int | None
     for item in answer.boxes or ():
         assert 0 <= item.box[0] < item.box[2] <= 224
         assert 0 <= item.box[1] < item.box[3] <= 448
+        assert item.label.encode("utf-8")
 
 
 def test_an_empty_list_is_no_answer_where_a_box_was_asked_for() -> None:

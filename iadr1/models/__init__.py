@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from iadr1.errors import MissingExtraError, ModelError
+from iadr1.errors import MissingExtraError, ModelChoiceError, ModelError
 from iadr1.models.base import Completion, Engine, Profile, Request
 
 __all__ = [
@@ -64,7 +64,7 @@ def load_engine(name: str, model: str, options: LoadOptions | None = None) -> En
         MissingExtraError: The engine's packages are not installed.
     """
     if name not in ENGINES:
-        raise ModelError(f"no engine {name!r}", hint=f"known engines: {', '.join(ENGINES)}")
+        raise ModelChoiceError(f"no engine {name!r}", hint=f"known engines: {', '.join(ENGINES)}")
     module, _, function = ENGINES[name].partition(":")
     try:
         load = getattr(import_module(module), function)
@@ -87,14 +87,14 @@ def resolve_model(name: str) -> Path | str:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"the folder {name!r} holds no model (no config.json)", hint=_models_near(path))
+            raise ModelChoiceError(f"the folder {name!r} holds no model (no config.json)", hint=_models_near(path))
         return path
     if path.is_file():
-        raise ModelError(f"{name!r} is a file, a model is a folder with a config.json")
+        raise ModelChoiceError(f"{name!r} is a file, a model is a folder with a config.json")
     # "runs/train" looks like a hub id, but whoever has a folder "runs" means a folder.
     if _HUB_ID.fullmatch(name) and not Path(name.partition("/")[0]).is_dir():
         return name
-    raise ModelError(f"no model {name!r}", hint=_models_near(path.parent))
+    raise ModelChoiceError(f"no model {name!r}", hint=_models_near(path.parent))
 
 
 def _embedded(name: str) -> Path:

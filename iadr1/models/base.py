@@ -93,6 +93,8 @@ class Engine(Protocol):
     model: str
     """The model as the user named it."""
     profile: Profile
+    fingerprint: str
+    """A digest of the weights, so that results of two models never mix."""
 
     def generate(self, requests: Sequence[Request], *, max_new_tokens: int) -> list[Completion]:
         """Greedy completions, one per request, in order."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,17 +20,14 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from iadr1.errors import ModelError
+from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models import LoadOptions, attention, resolve_model
 from iadr1.models.base import Completion, Request
 from iadr1.models.fingerprint import folder_fingerprint
 from iadr1.models.profiles import profile_of
-from iadr1.prompts import instruction
+from iadr1.prompts import ANSWER_END
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-STOP_TEXT = re.findall(r"</\w+>", instruction("choice"))[-1]
-"""The tag that closes the answer in every format that has one; what a model writes on afterwards is never read."""
-
 T = TypeVar("T")
 
 
@@ -156,7 +152,7 @@ class LocalEngine:
         output = self._model.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
-            stopping_criteria=StoppingCriteriaList([TextWritten(self._tokenizer, STOP_TEXT, width)]),
+            stopping_criteria=StoppingCriteriaList([TextWritten(self._tokenizer, ANSWER_END, width)]),
         )
         seconds = (time.perf_counter() - started) / len(batch)
         prompts = inputs["attention_mask"].sum(dim=1).tolist()
@@ -169,7 +165,7 @@ class LocalEngine:
         end = next((place for place, token in enumerate(row) if token in self._end_ids), None)
         written = row if end is None else row[:end]
         text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        finished = end is not None or STOP_TEXT in text
+        finished = end is not None or ANSWER_END in text
         return Completion(key, text, finished, prompt_tokens, len(written), seconds)
 
     def _pad_id(self) -> int:
@@ -222,9 +218,9 @@ def _device(choice: str) -> str:
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if choice != "cpu" and not choice.startswith("cuda"):
-        raise ModelError(f"no device {choice!r}", hint="use auto, cpu, cuda or cuda:N")
+        raise ModelChoiceError(f"no device {choice!r}", hint="use auto, cpu, cuda or cuda:N")
     if choice != "cpu" and not torch.cuda.is_available():
-        raise ModelError(f"the device {choice!r} is not there: no CUDA device is seen", hint="use --device cpu")
+        raise ModelChoiceError(f"the device {choice!r} is not there: no CUDA device is seen", hint="use --device cpu")
     return choice
 
 
@@ -232,7 +228,7 @@ def _dtype(choice: str, device: str) -> torch.dtype:
     if choice == "auto":
         return torch.float32 if device == "cpu" else torch.bfloat16
     if choice not in DTYPES:
-        raise ModelError(f"no dtype {choice!r}", hint=f"use auto, {', '.join(DTYPES)}")
+        raise ModelChoiceError(f"no dtype {choice!r}", hint=f"use auto, {', '.join(DTYPES)}")
     return DTYPES[choice]
 
 

@@ -77,6 +77,8 @@ def _prepare_source(config: PrepareConfig, source: Source, report: Progress) -> 
             f"the source {config.source!r} needs {missing}",
             hint=f"iadr1 prepare {config.source} --root FOLDER --out FILE.jsonl; FOLDER holds {source.tree}",
         )
+    if not config.root.is_dir():
+        raise UsageError(f"no folder {str(config.root)!r}", hint=f"--root names the folder that holds {source.tree}")
     if config.out.is_dir():
         raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
     _refuse_foreign(config.out)

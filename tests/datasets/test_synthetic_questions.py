@@ -73,7 +73,6 @@ def test_options_are_distinct_and_exactly_one_is_true() -> None:
             assert true_letters(scene, question) == [question.answer], (scene.category, scene.seed, question)
 
 
-@pytest.mark.xfail(reason="a wrong description may be true of the other defect of the same type")
 def test_exactly_one_option_is_true_of_twins_too() -> None:
     for seed in range(SEEDS[0], SEEDS[0] + 24):
         scene = render("oak_board", seed, defects=("stain", "stain"), size=96)

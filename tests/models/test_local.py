@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iadr1 import prompts
 from iadr1.errors import ModelError
 from iadr1.models import LoadOptions, Request
 
@@ -131,7 +132,7 @@ def test_generation_ends_behind_the_answer(engine: LocalEngine, monkeypatch: pyt
     free = engine.generate(three(), max_new_tokens=16)
     longest = max(range(3), key=lambda index: free[index].completion_tokens)
     stop = free[longest].text[3:6]
-    monkeypatch.setattr(local, "STOP_TEXT", stop)
+    monkeypatch.setattr(local, "ANSWER_END", stop)
     stopped = engine.generate(three(), max_new_tokens=16)
     assert stopped[longest].finished
     assert stop in stopped[longest].text
@@ -142,7 +143,7 @@ def test_generation_ends_behind_the_answer(engine: LocalEngine, monkeypatch: pyt
 
 
 def test_the_stop_text_is_the_closing_answer_tag() -> None:
-    assert local.STOP_TEXT == "</answer>"
+    assert prompts.ANSWER_END == "</answer>"
 
 
 # memory

@@ -69,6 +69,11 @@ def test_the_label_is_inside_the_picture(box: Box) -> None:
     assert drawn.sum() >= free
 
 
+def test_a_label_without_room_above_does_not_cover_its_box() -> None:
+    picture = _draw((600, 500), ("scratch", (100, 0, 200, 30)))
+    assert (picture[5:25, 110:190] == 128).all()
+
+
 def test_labels_of_one_photo_have_different_colours_and_keep_them_elsewhere() -> None:
     names = [f"kind {number}" for number in range(len(PALETTE))]
     assert len(set(label_colours(names).values())) == len(PALETTE)

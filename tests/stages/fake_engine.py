@@ -15,6 +15,7 @@ class FakeEngine:
     """Answers by photo name, else with `default`; every image is seen as 112 x 112 px."""
 
     name = "fake"
+    fingerprint = "0123"
 
     def __init__(self, texts: Mapping[str, str] | None = None, *, default: str = BAD, model: str = "fake") -> None:
         self.texts, self.default, self.model = dict(texts or {}), default, model

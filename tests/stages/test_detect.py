@@ -163,7 +163,7 @@ def test_other_photos_of_the_same_names_are_refused(images: Path, tmp_path: Path
 
 def test_weights_trained_again_under_the_same_name_are_another_model(images: Path) -> None:
     first, second = FakeEngine(), FakeEngine()
-    first.fingerprint, second.fingerprint = "aaaa", "bbbb"  # type: ignore[attr-defined]
+    first.fingerprint, second.fingerprint = "aaaa", "bbbb"
     detect.run(_config(images), engine=first)
     with pytest.raises(UsageError, match="weights aaaa there, bbbb now"):
         detect.run(_config(images), engine=second)
@@ -231,6 +231,10 @@ def test_deeppcb_templates_are_found_beside_the_photos(tmp_path: Path) -> None:
     assert _reference_of(images, images, "g/02_test.jpg") == ("g/02_temp.jpg",)
 
 
+def test_no_photo_is_its_own_reference(images: Path) -> None:
+    assert _reference_of(images, images, "a.png") == ("b.png",)
+
+
 def test_reference_comes_first_and_missing_ones_are_counted(images: Path, tmp_path: Path) -> None:
     _photo(tmp_path / "good" / "tiles" / "c.png", (64, 64))
     engine = FakeEngine()
@@ -252,12 +256,17 @@ def test_missing_references_folder_is_wrong_usage(images: Path, tmp_path: Path) 
 
 
 class _NoProbabilities(FakeEngine):
+    refused = 0
+
     def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+        self.refused += 1
         raise ModelError("stored answers carry no probabilities")
 
 
 def test_an_engine_without_probabilities_leaves_the_score_out_and_says_so(images: Path) -> None:
-    summary = detect.run(_config(images, batch_size=1), engine=_NoProbabilities())
+    engine = _NoProbabilities()
+    summary = detect.run(_config(images, batch_size=1), engine=engine)
+    assert engine.refused == 1
     assert summary.no_score == "stored answers carry no probabilities"
     assert {record.score for record in _records(summary.out).values()} == {None}
     assert "carry no probabilities" in (summary.out / "report.html").read_text(encoding="utf-8")
@@ -282,3 +291,13 @@ def test_a_mask_that_cannot_be_written_is_one_clear_line(images: Path) -> None:
     with pytest.raises(OutputError, match="cannot write") as caught:
         detect.run(_config(images, masks=True), engine=FakeEngine())
     assert "masks" in str(caught.value)
+
+
+def test_a_defect_named_again_and_again_counts_once(images: Path) -> None:
+    box = '{"bbox_2d": [10, 10, 60, 60], "label": "hole"}'
+    other = '{"bbox_2d": [10, 10, 60, 60], "label": "dent"}'
+    engine = FakeEngine(default=f"<think>t</think><answer>[{', '.join([box] * 5)}, {other}]</answer>")
+    detect.run(_config(images), engine=engine)
+    for record in read_records(images.parent / "out" / "detections.jsonl", Detection):
+        assert [defect.label for defect in record.defects] == ["hole", "dent"]
+        assert record.raw.count("hole") == 5

@@ -31,7 +31,7 @@ GOOD = {
     "twin.png": (60, 40),
     "twin.jpg": (60, 40),
     "odd_:*name.png": (60, 40),
-    "l" * 240 + ".png": (60, 40),
+    "l" * 251 + ".png": (60, 40),
 }
 BAD = {
     "empty.png": "0 bytes",

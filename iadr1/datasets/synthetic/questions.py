@@ -190,8 +190,9 @@ def _description(scene: Scene, main: SceneDefect, rng: np.random.Generator) -> Q
     present = [d.type for d in scene.defects]
     right = f"a {main.size} {main.colour} {main.type}"
     types = _pick(rng, applicable_defects(scene.category), 2, without=present)
+    twins = [d for d in scene.defects if d.type == main.type]
     other_size = _pick(rng, _SIZES, 1, without=[main.size])[0]
-    other_colour = _pick(rng, _DEFECT_COLOURS, 1, without=[main.colour])[0]
+    other_colour = _pick(rng, _DEFECT_COLOURS, 1, without=[d.colour for d in twins])[0]
     wrong = [
         f"a {main.size} {main.colour} {types[0]}",
         f"a {other_size} {main.colour} {types[1]}",

@@ -12,7 +12,7 @@ from PIL import Image
 from iadr1 import prompts
 from iadr1.config import DetectConfig
 from iadr1.errors import ImageError, ModelError, OutputError
-from iadr1.geometry import BoxFrame
+from iadr1.geometry import BoxFrame, iou
 from iadr1.masks import clean, encode_rle, load_segmenter
 from iadr1.models.base import Completion, Engine, Request
 from iadr1.records import DetectedDefect, Detection, Sample, Verdict
@@ -20,6 +20,7 @@ from iadr1.reports.overlay import draw_overlay
 from iadr1.stages.detect.photos import Loaded, utf8
 
 MaskArray = NDArray[np.bool_]
+_SAME_BOX_IOU = 0.9
 
 
 class Detector:
@@ -93,7 +94,7 @@ class Detector:
     def _record(self, item: Loaded, frame: BoxFrame, completion: Completion, score: float | None) -> Detection:
         assert item.image is not None
         answer = prompts.parse(completion.text, "boxes", frame=frame)
-        defects, masks = self._defects(item.image, answer.boxes or (), item.photo.slug)
+        defects, masks = self._defects(item.image, _distinct(answer.boxes or ()), item.photo.slug)
         return Detection(
             image=item.photo.name,
             width=item.image.width,
@@ -161,6 +162,15 @@ def _request(item: Loaded, fmt: prompts.Format) -> Request:
     )
     images = tuple(image for image in (item.reference, item.image) if image is not None)
     return Request(item.photo.name, prompts.render_prompt(sample, fmt, shots=len(references)), images)
+
+
+def _distinct(boxes: Sequence[prompts.LabelledBox]) -> list[prompts.LabelledBox]:
+    """The boxes without repetitions: a looping model names one defect again and again (`raw` keeps them all)."""
+    kept: list[prompts.LabelledBox] = []
+    for item in boxes:
+        if all(item.label != other.label or iou(item.box, other.box) < _SAME_BOX_IOU for other in kept):
+            kept.append(item)
+    return kept
 
 
 def _verdict(answer: prompts.Answer) -> Verdict:

@@ -30,8 +30,7 @@ def run_key(config: DetectConfig, engine: Engine) -> dict[str, str]:
     settings["images"] = str(image_root(config.images).resolve())
     settings["references"] = str(config.references.resolve()) if config.references else None
     settings["segmenter"] = config.segmenter if config.masks else None
-    fingerprint = getattr(engine, "fingerprint", None)
-    return {"settings": digest(settings), "model": engine.model, "weights": str(fingerprint)}
+    return {"settings": digest(settings), "model": engine.model, "weights": engine.fingerprint}
 
 
 def claim(config: DetectConfig, key: dict[str, str]) -> None:

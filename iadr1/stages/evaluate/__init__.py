@@ -23,7 +23,6 @@ from iadr1.stages.evaluate.asking import Asker, Progress, answer_all
 from iadr1.stages.evaluate.folder import (
     BENCHMARKS,
     check_settings,
-    fingerprint_of,
     protocol_of,
     read_samples,
     refuse_other_answers,
@@ -90,7 +89,7 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
     if engine is None:
         options = LoadOptions(config.device, config.dtype, config.attention, config.batch_size)
         engine = load_engine(config.engine, config.model, options)
-    model = _Model(engine, fingerprint_of(engine))
+    model = _Model(engine, engine.fingerprint)
     protocol = protocol_of(benchmark.fmt, engine.profile, shots=config.shots, max_new_tokens=config.max_new_tokens)
     key = provenance.digest(protocol)
     info = provenance.describe(

@@ -13,7 +13,7 @@ from iadr1 import prompts
 from iadr1.config import EvalConfig
 from iadr1.errors import DataError, UsageError
 from iadr1.metrics import choice
-from iadr1.models import Engine, Profile
+from iadr1.models import Profile
 from iadr1.records import Prediction, Sample, Task, done_keys, read_records
 
 _READING_VERSION = 1
@@ -119,11 +119,6 @@ def protocol_of(fmt: prompts.Format, profile: Profile, *, shots: int, max_new_to
         "decoding": "greedy",
         "reading": _READING_VERSION,
     }
-
-
-def fingerprint_of(engine: Engine) -> str:
-    """What tells the model's weights apart; an engine that cannot see them is told by the model's name."""
-    return str(getattr(engine, "fingerprint", engine.model))
 
 
 def refuse_other_answers(path: Path, *, protocol: str, fingerprint: str, data: Mapping[str, str]) -> set[str]:

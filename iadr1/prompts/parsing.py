@@ -1,178 +1,16 @@
-"""The papers' answer formats: renders the prompt, renders the target, parses the completion.
-
-This module is the sole owner of the tags and of every rule that reads an answer out of text. For every format,
-`parse(render_target(sample))` gives the sample's truth back (rule 3 of the house).
-
-Formats:
-    choice      AnomalyR1 section 3.4: reasoning, then one option letter.
-    structured  IAD-R1: reasoning, location, type, Yes/No.
-    boxes       AnomalyR1 section 3.1: reasoning, then a JSON list of the defects' boxes; `[]` for a normal product.
-    grounding   VLM-R1's RefCOCO prompt (AnomalyR1 section 3.1): reasoning, then the named region's box as JSON.
-    direct      the bare word Yes or No, for scoring by probability.
-"""
+"""From a completion to an answer: found, repaired, truncated or failed, never guessed."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from iadr1.geometry import Box, BoxFrame
-from iadr1.records import Sample
-
-Format = Literal["choice", "structured", "boxes", "grounding", "direct"]
-FORMATS: tuple[Format, ...] = ("choice", "structured", "boxes", "grounding", "direct")
-ParseStatus = Literal["ok", "repaired", "truncated", "failed"]
-
-DETECT_QUESTION = "Are there any defects in the query image?"
-"""IAD-R1's training question; also what `detect` asks."""
-
-_INSTRUCTIONS: Mapping[Format, str] = {
-    # AnomalyR1 section 3.4, with the line-break hyphens of the paper's typesetting removed.
-    "choice": (
-        "A conversation between User and Assistant. The user asks a choice question and the Assistant solves it. "
-        "The assistant first think about the reasoning process in the mind and then provides the user with the "
-        "answer. Respond with your reasoning in <think> </think> tags followed by a single letter answer in "
-        "<answer> </answer> tags."
-    ),
-    # IAD-R1's default prompt leaves the output format out; it is stated here (docs/paper_index.md).
-    "structured": (
-        "Respond with your reasoning in <think> </think> tags, for a defect its place in <location> </location> and "
-        "its kind in <type> </type> tags, and Yes or No in <answer> </answer> tags."
-    ),
-    "boxes": (
-        "Locate every defect. First output the thinking process in <think> </think> tags and then output the final "
-        "answer in <answer> </answer> tags. Output the final answer in JSON format: a list of bbox_2d and label, "
-        "empty if there is no defect."
-    ),
-    # VLM-R1's prompt for referring expressions (om-ai-lab/VLM-R1, REC training).
-    "grounding": (
-        "First output the thinking process in <think> </think> tags and then output the final answer in <answer> "
-        "</answer> tags. Output the final answer in JSON format."
-    ),
-    "direct": "Answer with Yes or No.",
-}
-
-
-def instruction(fmt: Format) -> str:
-    """The fixed sentence(s) that tell the model how to answer in this format."""
-    return _INSTRUCTIONS[fmt]
-
-
-@dataclass(frozen=True)
-class LabelledBox:
-    """A named box in pixels of the stored image."""
-
-    box: Box
-    label: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was read out of a completion; a field the format does not have, or that was not found, is None.
-
-    Attributes:
-        status: `ok`; `repaired` (found, but not as asked); `truncated` (cut off, the complete part was kept);
-            `failed` (no answer: never guessed).
-        reason: Why the status is not `ok`.
-        think: The reasoning.
-        letter: The chosen option, always one that was offered.
-        is_anomalous: The verdict, for the formats that give one.
-        locations: 3x3 words as written.
-        types: Defect types as written.
-        boxes: Boxes in pixels of the stored image; empty means "no defect".
-    """
-
-    status: ParseStatus
-    reason: str = ""
-    think: str | None = None
-    letter: str | None = None
-    is_anomalous: bool | None = None
-    locations: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    boxes: tuple[LabelledBox, ...] | None = None
-
-
-# --- prompt -----------------------------------------------------------------------------------------------------
-
-
-def question_text(sample: Sample, fmt: Format) -> str:
-    """The text of the user's turn: question, options one a line, instruction."""
-    lines = [sample.question, *(f"{letter}. {text}" for letter, text in sample.options.items())]
-    if fmt != "choice":
-        lines = lines[:1]
-    separator = "\n" if len(lines) > 1 else " "
-    return "\n".join(lines) + separator + instruction(fmt)
-
-
-def render_prompt(sample: Sample, fmt: Format, *, shots: int = 0) -> list[dict[str, Any]]:
-    """The chat messages for one sample, with one `{"type": "image"}` slot per image.
-
-    The images belong into the slots in this order: the first `shots` references, then the query image. What is
-    asked for is what is sent: the number of slots is `shots + 1`.
-
-    Raises:
-        ValueError: The sample has fewer references than `shots`.
-    """
-    if shots > len(sample.references):
-        raise ValueError(f"{shots} references asked for, sample {sample.id!r} has {len(sample.references)}")
-    content: list[dict[str, str]] = []
-    if shots:
-        content.append({"type": "text", "text": "Reference image of a normal product:"})
-        content.extend({"type": "image"} for _ in range(shots))
-        content.append({"type": "text", "text": "Query image:"})
-    content.append({"type": "image"})
-    content.append({"type": "text", "text": question_text(sample, fmt)})
-    return [{"role": "user", "content": content}]
-
-
-# --- target -----------------------------------------------------------------------------------------------------
-
-
-def render_boxes(boxes: Sequence[LabelledBox], frame: BoxFrame) -> str:
-    """The JSON a model of this frame writes for the boxes, as Qwen2.5-VL does: `[{"bbox_2d": [...], "label": ...}]`."""
-    items = [{"bbox_2d": list(frame.to_model(item.box)), "label": item.label} for item in boxes]
-    return json.dumps(items, ensure_ascii=False)
-
-
-def render_target(sample: Sample, fmt: Format, *, frame: BoxFrame | None = None) -> str:
-    """The completion a perfect model gives for this sample.
-
-    Raises:
-        ValueError: The format needs boxes and no frame or no box is there.
-    """
-    if fmt == "direct":
-        return _yes_no(sample)
-    think = f"<think>{sample.reasoning or ''}</think>"
-    if fmt == "choice":
-        return f"{think}<answer>{sample.answer}</answer>"
-    if fmt == "structured":
-        if not sample.defects:
-            return f"{think}<answer>{_yes_no(sample)}</answer>"
-        location = ", ".join(_unique(d.location or "" for d in sample.defects))
-        kinds = ", ".join(_unique(d.type for d in sample.defects))
-        return f"{think}<location>{location}</location><type>{kinds}</type><answer>{_yes_no(sample)}</answer>"
-    if frame is None:
-        raise ValueError(f"the format {fmt!r} needs a frame to write boxes in")
-    truth = [LabelledBox(d.box, d.type) for d in sample.defects if d.box is not None]
-    if len(truth) < len(sample.defects):
-        raise ValueError(f"sample {sample.id!r} has a defect without a box")
-    return f"{think}<answer>{render_boxes(truth, frame)}</answer>"
-
-
-def _yes_no(sample: Sample) -> str:
-    if sample.is_anomalous is None:
-        raise ValueError(f"sample {sample.id!r} does not say whether it is anomalous")
-    return "Yes" if sample.is_anomalous else "No"
-
-
-def _unique(words: Any) -> list[str]:
-    return list(dict.fromkeys(words))
-
-
-# --- parsing ----------------------------------------------------------------------------------------------------
+from iadr1.geometry import BoxFrame
+from iadr1.prompts.formats import Answer, Format, LabelledBox, ParseStatus
+from iadr1.prompts.rendering import unique
 
 
 def parse(text: str, fmt: Format, *, options: Mapping[str, str] | None = None, frame: BoxFrame | None = None) -> Answer:
@@ -346,19 +184,19 @@ def _parse_boxes(text: str, frame: BoxFrame, *, empty_is_answer: bool) -> Answer
         reason = reason or "the JSON is broken, its complete objects were kept"
     if len(boxes) < len(items or ()):
         status, reason = "repaired", f"{len(items or ()) - len(boxes)} of {len(items or ())} boxes are not usable"
-    return Answer(status, reason, is_anomalous=True, types=tuple(_unique(b.label for b in boxes)), boxes=tuple(boxes))
+    return Answer(status, reason, is_anomalous=True, types=tuple(unique(b.label for b in boxes)), boxes=tuple(boxes))
 
 
 def _json_items(body: str) -> tuple[list[Any] | None, bool]:
     """The objects of a JSON list and whether the JSON was whole; None where there is no JSON at all."""
     try:
         value = json.loads(body)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # ValueError: also integers of thousands of digits
         items = []
         for match in re.finditer(r"\{[^{}]*\}", body):
             try:
                 items.append(json.loads(match.group()))
-            except json.JSONDecodeError:
+            except ValueError:
                 continue
         return (items or None), False
     if isinstance(value, dict):
@@ -372,7 +210,8 @@ def _json_items(body: str) -> tuple[list[Any] | None, bool]:
 def _labelled_box(item: Any, frame: BoxFrame) -> LabelledBox | None:
     label = "defect"
     if isinstance(item, dict):
-        label = str(item.get("label") or label)
+        # JSON can spell half a surrogate pair, which no UTF-8 file can hold.
+        label = str(item.get("label") or label).encode("utf-8", "replace").decode("utf-8")
         item = next((item[key] for key in ("bbox_2d", "bbox", "box") if key in item), None)
     if not isinstance(item, list) or len(item) != 4:
         return None
