@@ -54,7 +54,7 @@ class TrainConfig:
     shots: int = 0
     steps: int = 40
     generations: int = 8
-    batch_size: int = 64
+    batch_size: int = 32
     gradient_accumulation: int = 1
     learning_rate: float = 3e-5
     lr_schedule: str = "constant"

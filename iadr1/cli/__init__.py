@@ -7,6 +7,7 @@ The only place that turns an error into a line and an exit code: 0 done, 1 somet
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -28,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     Raises:
         SystemExit: Always. Unexpected exceptions pass through with their traceback.
     """
+    # Read by OpenMP when torch is loaded. Threads that wait busily for a core somebody else uses made a training step
+    # ten times slower (docs/log.md); what the user has set stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         code = app(args=argv, prog_name="iadr1", standalone_mode=False) or 0

@@ -137,3 +137,14 @@ def test_a_closed_pipe_is_quiet() -> None:
         os.close(writer)
     assert result.stderr == ""
     assert result.returncode == 1
+
+
+def test_threads_do_not_wait_busily_unless_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that it is put back as it was
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        with pytest.raises(SystemExit):
+            cli.main(["--version"])
+        assert os.environ["OMP_WAIT_POLICY"] == expected
