@@ -98,6 +98,7 @@ class DetectConfig:
     """`iadr1 detect IMAGES`: verdict, reasoning, boxes and masks for every photo."""
 
     images: Path = Path("images")
+    glob: str = "*"
     out: Path = Path("runs/detect")
     model: str = "tiny"
     engine: str = "local"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +114,12 @@ def fit_within(image_wh: Size, bound_wh: Size) -> Size:
     return max(1, int(image_wh[0] * scale)), max(1, int(image_wh[1] * scale))
 
 
-def find_images(place: Path) -> list[Path]:
+def find_images(place: Path, *, glob: str = "*") -> list[Path]:
     """Images of a folder and its sub-folders in sorted order, or the one file that `place` names.
 
     Hidden files and folders are left out. Files are told by their suffix only; whether they are images shows when
-    they are opened.
+    they are opened. Of a folder, only the files whose name matches the shell pattern `glob` count, for folders in
+    which masks or templates lie beside the photos.
 
     Raises:
         UsageError: The place is missing or holds no file with an image suffix.
@@ -126,7 +128,9 @@ def find_images(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise UsageError(f"no folder or file {str(place)!r}", hint="'iadr1 prepare' writes sample photos to images/")
-    found = sorted(_walk(place))
+    found = sorted(path for path in _walk(place) if fnmatch(path.name, glob))
+    if not found and glob != "*":
+        raise UsageError(f"no image in {str(place)!r} has a name like {glob!r}")
     if not found:
         raise UsageError(
             f"no images in {str(place)!r}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))} in all sub-folders"

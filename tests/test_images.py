@@ -98,6 +98,9 @@ def test_folders_are_walked_in_order_without_hidden_files(tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(b"x")
     assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == ["a.jpg", "b/2.PNG"]
     assert find_images(tmp_path / "a.jpg") == [tmp_path / "a.jpg"]
+    assert find_images(tmp_path, glob="*.jpg") == [tmp_path / "a.jpg"]
+    with pytest.raises(UsageError, match=r"name like '\*\.webp'"):
+        find_images(tmp_path, glob="*.webp")
 
 
 def test_sizes() -> None:

@@ -38,6 +38,7 @@ def detect(
     model: Annotated[str | None, option(_CONFIG, "model")] = None,
     engine: Annotated[str | None, option(_CONFIG, "engine")] = None,
     references: Annotated[Path | None, option(_CONFIG, "references")] = None,
+    glob: Annotated[str | None, option(_CONFIG, "glob")] = None,
     segmenter: Annotated[str | None, option(_CONFIG, "segmenter")] = None,
     overlays: Annotated[bool | None, option(_CONFIG, "overlays", "--overlays/--no-overlays")] = None,
     report: Annotated[bool | None, option(_CONFIG, "report", "--report/--no-report")] = None,

@@ -301,3 +301,15 @@ def test_a_defect_named_again_and_again_counts_once(images: Path) -> None:
     for record in read_records(images.parent / "out" / "detections.jsonl", Detection):
         assert [defect.label for defect in record.defects] == ["hole", "dent"]
         assert record.raw.count("hole") == 5
+
+
+def test_only_the_photos_that_match_the_pattern_are_looked_at(images: Path) -> None:
+    for name in ("1_temp.jpg", "1_test.jpg", "2_test.jpg"):
+        _photo(images / name)
+    config = _config(images, glob="*_test.jpg", references=images)
+    summary = detect.run(config, engine=FakeEngine())
+    records = _records(summary.out)
+    assert {name: record.references for name, record in records.items()} == {
+        "1_test.jpg": ("1_temp.jpg",),
+        "2_test.jpg": ("1_temp.jpg",),  # no template of its own: the first photo of the folder
+    }

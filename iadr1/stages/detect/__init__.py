@@ -61,7 +61,7 @@ def run(
         ModelError: The model cannot be loaded or used.
         OutputError: The folder cannot be written to.
     """
-    photos = find_photos(config.images, config.out)
+    photos = find_photos(config.images, config.out, glob=config.glob)
     references = References(config.references) if config.references else None
     _make_folder(config.out)
     engine = engine or load_engine(

@@ -16,7 +16,7 @@ from iadr1.stages.detect.photos import image_root
 RECORDS = "detections.jsonl"
 RUN, REPORT, TABLE = "run.json", "report.html", "summary.csv"
 
-_NOT_RESULTS = frozenset({"out", "overwrite", "batch_size", "device", "attention", "overlays", "report"})
+_NOT_RESULTS = frozenset({"out", "overwrite", "batch_size", "device", "attention", "overlays", "report", "glob"})
 """Settings that may change when a run goes on in the same folder: they do not change what is found."""
 
 

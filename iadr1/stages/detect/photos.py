@@ -27,8 +27,8 @@ class Photo:
     slug: str
 
 
-def find_photos(images: Path, out: Path) -> list[Photo]:
-    """The photos to look at, in sorted order; results of an earlier run inside the folder are left out.
+def find_photos(images: Path, out: Path, *, glob: str = "*") -> list[Photo]:
+    """The photos whose file name matches `glob`, in sorted order, without results of an earlier run in the folder.
 
     Raises:
         UsageError: There are none, or `out` is the folder of the photos itself.
@@ -36,7 +36,7 @@ def find_photos(images: Path, out: Path) -> list[Photo]:
     root, results = image_root(images).resolve(), out.resolve()
     if results == root:
         raise UsageError(f"--out {str(out)!r} is the folder of the photos", hint="name another folder")
-    paths = find_images(images)
+    paths = find_images(images, glob=glob)
     if root in results.parents:  # masks and overlays of an earlier run are no photos
         paths = [path for path in paths if results not in path.resolve().parents]
     if not paths:
