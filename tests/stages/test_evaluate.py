@@ -111,7 +111,7 @@ def test_choice_from_ugly_texts(world: World) -> None:
     ]
     metrics = json.loads((world.out / "metrics.json").read_text(encoding="utf-8"))
     assert metrics == json.loads(json.dumps(result.metrics))
-    every = metrics["splits"]["all"]
+    every = metrics
     assert every["strict"]["X"] == pytest.approx(
         {
             "Anomaly Detection": 75.0,
@@ -171,7 +171,7 @@ def test_structured(world: World) -> None:
             (yes_no("d"), "<answer>No</answer>"),
         ]
     )
-    scores = world.run(engine, "anomaly").metrics["splits"]["all"]
+    scores = world.run(engine, "anomaly").metrics
     expected = {
         "balanced_accuracy": 75.0,
         "overkill": 50.0,
@@ -200,7 +200,7 @@ def test_detection_reads_boxes_in_the_models_space(world: World, space: BoxSpace
     write_records(world.data, samples)
     texts = ["rubbish", boxes_text(right), boxes_text(right), "<answer>[]</answer>"]
     engine = world.answers(dict(zip("abcd", texts, strict=True)), profile=profile)
-    scores = world.run(engine, "detection").metrics["splits"]["all"]
+    scores = world.run(engine, "detection").metrics
     assert scores["balanced_accuracy"] == 50.0
     assert (scores["overkill"], scores["miss"], scores["undecided"]) == (50.0, 50.0, 25.0)
     assert (scores["recall"], scores["precision"], scores["f1"]) == (50.0, 50.0, 50.0)
@@ -215,7 +215,7 @@ def test_grounding(world: World) -> None:
     write_records(world.data, targets)
     texts = [boxes_text((0, 0, 250, 500)), boxes_text((0, 0, 250, 250)), "<answer>[]</answer>"]
     engine = world.answers(dict(zip("abc", texts, strict=True)), profile=profile)
-    scores = world.run(engine, "grounding").metrics["splits"]["all"]
+    scores = world.run(engine, "grounding").metrics
     assert scores["acc@0.5"] == pytest.approx(100 / 3)
     assert scores["mean_iou"] == pytest.approx(0.5)
     assert scores["parse_rate"] == pytest.approx(200 / 3)
@@ -235,7 +235,7 @@ def test_a_bad_image_is_recorded_and_wrong_and_the_rest_goes_on(world: World) ->
     assert "aspect ratio" in str(wrong[2].error)
     assert all(p.answer is None and p.parse.startswith("failed") for p in wrong)
     assert result.failed == 3
-    assert result.metrics["splits"]["all"]["strict"]["X"]["miss"] == 100.0
+    assert result.metrics["strict"]["X"]["miss"] == 100.0
     assert len(world.predictions()) == 7
 
 
@@ -381,6 +381,6 @@ def test_a_real_model_runs_through(world: World, tiny_model: Path, benchmark: st
     write_records(world.data, items)
     settings = {"data": world.data, "out": world.out, "model": str(tiny_model), "max_new_tokens": 8, "device": "cpu"}
     result = run(EvalConfig(benchmark=benchmark, **settings))  # type: ignore[arg-type]
-    assert result.metrics["splits"]["all"]["questions"] == len(items)
+    assert result.metrics["questions"] == len(items)
     assert [p.sample_id for p in world.predictions()] == [item.id for item in items]
     assert all(p.prompt_tokens > 16 and p.seconds > 0 for p in world.predictions())

@@ -140,7 +140,8 @@ def _choice(
     kind: str, text: str, right: str, wrong: Sequence[str], rng: np.random.Generator, *, because: str
 ) -> Question:
     options, letter = _letters(right, wrong, rng)
-    return Question(kind, text, options, letter, f"{because} So the answer is {letter}.")
+    # The option's text beside its letter: a small model finds the letter of a text it has just written.
+    return Question(kind, text, options, letter, f"{because} This is {right} ({letter}). So the answer is {letter}.")
 
 
 def _family(colour: str) -> str:

@@ -27,7 +27,7 @@ from iadr1.stages.evaluate.folder import (
     read_samples,
     refuse_other_answers,
 )
-from iadr1.stages.evaluate.scoring import headline, score_splits
+from iadr1.stages.evaluate.scoring import ALL, headline, score_splits
 
 __all__ = ["BENCHMARKS", "EvalResult", "run"]
 
@@ -116,12 +116,12 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
     answer_all(asker, left, path, batch_size=config.batch_size, resumed=resumed, progress=progress)
 
     metrics = _measure(config, model, samples, path)
-    table = headline(f"{config.benchmark}: {engine.model}", benchmark.fmt, metrics["splits"])
+    table = headline(f"{config.benchmark}: {engine.model}", benchmark.fmt, metrics)
     write_text_atomic(out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     write_text_atomic(out / "table.md", tables.to_markdown(table))
     seconds = round(time.monotonic() - started, 2)
     provenance.write_run(out, {**info, "finished": True, "resumed": resumed, "seconds": seconds})
-    failed = metrics["splits"]["all"]["errors"]
+    failed = metrics["errors"]
     return EvalResult(out, metrics, table, len(samples), resumed, failed, seconds)
 
 
@@ -129,6 +129,7 @@ def _measure(config: EvalConfig, model: _Model, samples: list[Sample], path: Pat
     """The content of `metrics.json`, from the answers on disk."""
     answers = {prediction.sample_id: prediction for prediction in read_records(path, Prediction)}
     answered = [(sample, answers[sample.id]) for sample in samples]
+    splits = score_splits(answered, BENCHMARKS[config.benchmark].fmt, seed=config.seed)
     return {
         "benchmark": config.benchmark,
         "model": model.engine.model,
@@ -136,5 +137,6 @@ def _measure(config: EvalConfig, model: _Model, samples: list[Sample], path: Pat
         "engine": model.engine.name,
         "protocol": answered[0][1].protocol,
         "shots": config.shots,
-        "splits": score_splits(answered, BENCHMARKS[config.benchmark].fmt, seed=config.seed),
+        **splits.pop(ALL),
+        "splits": splits,
     }

@@ -99,18 +99,21 @@ def _box_pairs(answered: Answered) -> list[tuple[list[Box], list[Box]]]:
     return pairs
 
 
-def headline(title: str, fmt: prompts.Format, splits: Mapping[str, Mapping[str, Any]]) -> tables.TableData:
-    """The table people look at."""
+def headline(title: str, fmt: prompts.Format, metrics: Mapping[str, Any]) -> tables.TableData:
+    """The table people look at, from the content of `metrics.json`: figures of all samples, and of the `splits`."""
+    splits = metrics["splits"]
     if fmt != "choice":
-        return tables.figures_table(title, splits, note="Rates in percent; an answer that cannot be read is wrong.")
+        described = {"benchmark", "model", "model_fingerprint", "engine", "protocol", "shots", "splits"}
+        every = {key: value for key, value in metrics.items() if key not in described}
+        note = "Rates in percent; an answer that cannot be read is wrong."
+        return tables.figures_table(title, {ALL: every, **splits}, note=note)
     names = {HELD_OUT: "- held out", TRAINED: "- trained on"}
     parts = {row: splits[name]["strict"][choice.AVERAGE] for name, row in names.items() if name in splits}
-    every = splits[ALL]
     return tables.choice_table(
         title,
-        every["strict"],
+        metrics["strict"],
         # With one split only, its average is the average.
         parts=parts if len(parts) > 1 else {},
-        interval=every["interval_95"].get(choice.AVERAGE),
-        parse_rate=every["parse_rate"],
+        interval=metrics["interval_95"].get(choice.AVERAGE),
+        parse_rate=metrics["parse_rate"],
     )
