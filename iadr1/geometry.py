@@ -73,12 +73,10 @@ class BoxFrame:
         """The model's numbers -> image pixels, clipped to the image; None where nothing is left or not finite."""
         (width, height), (w, h) = self.image_wh, self._model_wh
         try:
-            if not all(math.isfinite(value) for value in box):
-                return None
+            scaled = (box[0] * width / w, box[1] * height / h, box[2] * width / w, box[3] * height / h)
         except OverflowError:  # a looping model can write an integer of hundreds of digits
             return None
-        scaled = (box[0] * width / w, box[1] * height / h, box[2] * width / w, box[3] * height / h)
-        return clip_box(scaled, self.image_wh)
+        return clip_box(scaled, self.image_wh) if all(map(math.isfinite, scaled)) else None
 
 
 def smart_resize(width: int, height: int, *, factor: int, min_pixels: int, max_pixels: int) -> Size:

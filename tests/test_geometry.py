@@ -85,6 +85,8 @@ def test_box_round_trip_stays_within_one_model_unit(space: BoxSpace) -> None:
 def test_frame_refuses_what_is_not_a_number_or_outside() -> None:
     frame = BoxFrame(BoxSpace.INPUT_PX, (100, 100), (112, 112))
     assert frame.to_image((math.nan, 0, 5, 5)) is None
+    for digits in (308, 309, 400):
+        assert frame.to_image((0, 0, int("9" * digits), int("9" * digits))) in (None, (0, 0, 100, 100))
     assert frame.to_image((200, 200, 300, 300)) is None
     assert frame.to_image((50, 60, 10, 20)) == pytest.approx((8.929, 17.857, 44.643, 53.571), abs=1e-3)
 

@@ -106,12 +106,18 @@ CHOICES = [
     ("<answer>a scratch</answer>", "B", "repaired"),  # the option's own text, not the article "a"
     ("<answer>A scratch.</answer>", "B", "repaired"),
     ("<answer>The answer is C.</answer>", "C", "repaired"),
-    ("<answer>A</answer> no, <answer>C</answer>", "C", "ok"),  # the last block
+    ("<answer>A</answer> no, <answer>C</answer>", "C", "repaired"),  # the last block
     ("<think>x</think><answer>B", "B", "truncated"),
     ("<think>x</think>The answer is B.", "B", "repaired"),
     ("Answer: D", "D", "repaired"),
     ("**Answer:** (D)", "D", "repaired"),
     ("<answer>B. It is long and thin.</answer>", "B", "repaired"),
+    ("<answer>A, B</answer>", None, "failed"),
+    ("<answer>A) or B)</answer>", None, "failed"),
+    ("<answer>A,B,C</answer>", None, "failed"),
+    ("<answer>A. or maybe B</answer>", None, "failed"),
+    ("<answer>A: not a scratch</answer>", None, "failed"),
+    ("<answer>There is no scratch.</answer>", None, "failed"),
     ("<answer>E</answer>", None, "failed"),  # not offered
     ("<answer>A or B</answer>", None, "failed"),
     ("<answer>Defect</answer>", None, "failed"),  # AnomalyR1's script reads D
@@ -125,9 +131,34 @@ CHOICES = [
 
 @pytest.mark.parametrize(("text", "letter", "status"), CHOICES)
 def test_choices(text: str, letter: str | None, status: str) -> None:
+    if text.startswith("<answer>"):
+        text = f"<think>x</think>{text}"
     answer = parse(text, "choice", options=FOUR)
     assert (answer.letter, answer.status) == (letter, status)
     assert bool(answer.reason) == (status != "ok")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>B</answer>",
+        "<answer>B</answer><think>the answer is B</think>",
+        "<think>x</think><think>the answer is B</think><answer>B</answer>",
+        "<think>x</think> so <answer>B</answer>",
+        "<think>x</think><answer>B</answer> zz",
+        "<think>x</think><answer>A</answer><answer>B</answer>",
+        "<think>x<answer>B</answer>",
+    ],
+)
+def test_only_one_reasoning_and_then_one_answer_is_the_format(text: str) -> None:
+    answer = parse(text, "choice", options=FOUR)
+    assert (answer.letter, answer.status) == ("B", "repaired")
+    assert parse("<think>x</think>\n<answer>B</answer>\n", "choice", options=FOUR).status == "ok"
+
+
+def test_a_rest_that_only_sounds_like_another_option_is_no_conflict() -> None:
+    answer = parse("<think>x</think><answer>A. Yes, a known cause</answer>", "choice", options=OPTIONS)
+    assert (answer.letter, answer.status) == ("A", "repaired")
 
 
 CONCLUSIONS = [
@@ -140,6 +171,15 @@ CONCLUSIONS = [
     ("It could be a dent or a stain.", None),
     ("A crack is on the rim.", None),
     ("The answer is a hole in the surface", "A"),
+    ("There is no scratch visible.", None),
+    ("I do not see a scratch.", None),
+    ("Option A: no. Option B: no. Option C: no.", None),
+    ("Option B: correct. Option C: incorrect.", None),
+    ("The answer is B. It cannot be the option C.", "B"),
+    ("The answer is A? No.", None),
+    ("I would not choose A.", None),
+    ("The answer is not A.", None),
+    ("The correct option is D.", "D"),
     ("The answer is E.", None),
     ("The answer is A hole.", "A"),  # the option's text, in the last sentence
     ("The answer is A shiny thing.", None),  # the article
@@ -192,6 +232,8 @@ BOXES = [
 
 @pytest.mark.parametrize(("text", "status", "anomalous", "count"), BOXES)
 def test_boxes(text: str, status: str, anomalous: bool | None, count: int | None) -> None:
+    if text.startswith("<answer>"):
+        text = f"<think>x</think>{text}"
     answer = parse(text, "boxes", frame=FRAME)
     assert (answer.status, answer.is_anomalous) == (status, anomalous)
     assert (None if answer.boxes is None else len(answer.boxes)) == count
@@ -219,6 +261,8 @@ VERDICTS = [
 
 @pytest.mark.parametrize(("text", "status", "anomalous"), VERDICTS)
 def test_structured_verdicts(text: str, status: str, anomalous: bool | None) -> None:
+    if text.startswith("<answer>"):
+        text = f"<think>x</think>{text}"
     answer = parse(text, "structured")
     assert (answer.status, answer.is_anomalous) == (status, anomalous)
 

@@ -33,7 +33,25 @@ def parse(text: str, fmt: Format, *, options: Mapping[str, str] | None = None, f
         raise ValueError(f"the format {fmt!r} needs a frame to read boxes in")
     else:
         answer = _parse_boxes(text, frame, empty_is_answer=fmt == "boxes")
+    if answer.status == "ok" and fmt in _SHAPES and not _SHAPES[fmt].fullmatch(text):
+        answer = replace(answer, status="repaired", reason="not one reasoning block and then one answer block")
     return replace(answer, think=think)
+
+
+def _blocks(*tags: str) -> str:
+    return r"\s*".join(rf"<{tag}>(?:(?!</?(?:think|location|type|answer)>).)*</{tag}>" for tag in tags)
+
+
+_PLAIN = re.compile(rf"\s*{_blocks('think', 'answer')}\s*", re.DOTALL)
+_SHAPES: Mapping[Format, re.Pattern[str]] = {
+    "choice": _PLAIN,
+    "boxes": _PLAIN,
+    "grounding": _PLAIN,
+    "structured": re.compile(
+        rf"\s*{_blocks('think')}\s*(?:{_blocks('location', 'type')}\s*)?{_blocks('answer')}\s*", re.DOTALL
+    ),
+}
+"""What a whole completion looks like that is in the format asked for; nothing may stand around the blocks."""
 
 
 def _last_block(text: str, tag: str) -> str | None:
@@ -75,11 +93,13 @@ def _led_by_letter(block: str, options: Mapping[str, str], *, sound: tuple[Parse
     match = _LETTER.match(block)
     if not match or match.group(1).upper() not in options:
         return None
-    letter, rest = match.group(1).upper(), _normal(block[match.end() :])
-    if not rest or rest == _normal(options[letter]):
+    letter, rest = match.group(1).upper(), block[match.end() :]
+    if not _normal(rest) or _normal(rest) == _normal(options[letter]):
         return Answer(*sound, letter=letter)
-    if any(other != letter and _normal(text) in rest for other, text in options.items()):
-        return Answer("failed", f"the letter and the text disagree in {block[:60]!r}")
+    others = [other for other in options if other != letter]
+    named = any(re.search(rf"\b{other}\b", rest) or _holds(rest, options[other]) for other in others)
+    if named or _NEGATED.search(rest) or re.search(r"\b(?:or|maybe|perhaps)\b", rest, re.IGNORECASE):
+        return Answer("failed", f"more than one answer in {block[:60]!r}")
     return Answer("repaired", "more than a letter in the answer", letter=letter)
 
 
@@ -102,35 +122,40 @@ def _option_text(text: str, options: Mapping[str, str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+_NEGATED = re.compile(r"\b(?:not|no|never|without|cannot|neither|nor)\b|n't\b", re.IGNORECASE)
 _CONCLUSIONS = (
     re.compile(
-        r"\b(?i:answer|choice|option|choose|select|pick)\b(?:\s+(?:is|would be|must be|option))*[\s:*]*"
-        r"[\"'(\[*]*([A-Z])\b(?![a-z'])(?!\s+[a-z])"
+        r"\b(?i:answer|choose|select|pick|(?:right|correct|best) (?:option|choice))\b"
+        r"(?:\s+(?:is|would be|must be|option|choice))*[\s:*]*[\"'(\[*]*([A-Z])\b(?![a-z'])(?!\s+[a-z])(?!\s*\?)"
     ),
     re.compile(r"\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"),
 )
 
 
 def conclude(text: str, options: Mapping[str, str]) -> str | None:
-    """The option a piece of reasoning ends on, or None where it names none or several.
+    """The option a piece of reasoning ends on; None where it does not say.
 
-    Only a real conclusion counts: "the answer is B", "B is correct", or a last sentence that holds exactly one
-    option's own text. A bare capital letter, such as the article "A", never does (AnomalyR1's `extract_choice`
-    takes it; see docs/paper_index.md).
+    Only a real conclusion counts: "the answer is B", "B is correct" (the last one, if there are several), or else a
+    last sentence that affirms exactly one option's own text. A sentence that denies something concludes nothing, and
+    a bare capital letter, such as the article "A", never does (AnomalyR1's `extract_choice` takes it; see
+    docs/paper_index.md).
     """
-    found: list[tuple[int, str]] = []
-    for pattern in _CONCLUSIONS:
-        found += [(m.start(1), m.group(1)) for m in pattern.finditer(text) if m.group(1) in options]
-    if found:
-        return max(found)[1]
     sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n+", text.strip()) if part.strip()]
-    if not sentences:
+    for sentence in reversed(sentences):
+        found = sorted((m for p in _CONCLUSIONS for m in p.finditer(sentence)), key=lambda m: m.start(1))
+        letters = [m.group(1) for m in found if m.group(1) in options and not _NEGATED.search(sentence[: m.start()])]
+        if letters:
+            return letters[-1]
+    if not sentences or _NEGATED.search(sentences[-1]):
         return None
-    last = f" {_normal(sentences[-1])} "
-    named = [letter for letter, option in options.items() if _normal(option) and f" {_normal(option)} " in last]
-    # "no" inside "no defect" would name the option "No." of a sentence that says something else.
-    named = [letter for letter in named if len(_normal(options[letter])) > 3]
+    # Texts of one short word, such as "No.", stand in too many sentences that say something else.
+    named = [letter for letter, option in options.items() if len(_normal(option)) > 3 and _holds(sentences[-1], option)]
     return named[0] if len(named) == 1 else None
+
+
+def _holds(text: str, option: str) -> bool:
+    """Whether the option's text stands in the text as whole words."""
+    return bool(_normal(option)) and f" {_normal(option)} " in f" {_normal(text)} "
 
 
 # structured and direct
