@@ -42,8 +42,8 @@ class PrepareConfig:
 class TrainConfig:
     """`iadr1 train`: GRPO from a model on multiple-choice samples.
 
-    The defaults are the laptop's; the papers' values are in the recipes. `batch_size` counts completions a device
-    and step, and is a multiple of `generations`.
+    The defaults are the laptop's; the papers' values are in the recipes. `batch_size` counts the completions
+    worked on in one step on each device, and is a multiple of `generations`.
     """
 
     model: str = "tiny"
@@ -127,7 +127,7 @@ def build(
         given: Options by field name; None means "not given".
 
     Raises:
-        ConfigError: Unknown key, wrong type, or a recipe that is not a mapping.
+        ConfigError: Unknown key, wrong type, a value that is not YAML, or a recipe that is not a mapping.
     """
     values: dict[str, Any] = _read_recipe(recipe) if recipe is not None else {}
     values.update({key: value for key, value in (given or {}).items() if value is not None})
@@ -135,7 +135,7 @@ def build(
         key, sign, value = text.partition("=")
         if not sign:
             raise ConfigError(f"{text!r} is not of the form key=value")
-        values[key.strip()] = yaml.safe_load(value)
+        values[key.strip()] = _read_value(key.strip(), value)
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
@@ -143,8 +143,15 @@ def build(
     return kind(**{key: _convert(key, value, hints[key]) for key, value in values.items()})
 
 
-def _suggest(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
+def _read_value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        raise ConfigError(f"the value of the key {key!r} is not YAML: {text!r}", hint="put it in quotes") from error
+
+
+def _suggest(key: object, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}"
 
 
@@ -153,7 +160,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the recipe: {error.strerror}", where=str(path)) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2024-13-45
         raise ConfigError(f"not YAML: {error}", where=str(path)) from error
     if not isinstance(value, dict):
         raise ConfigError("a recipe is a list of 'key: value' lines", where=str(path))

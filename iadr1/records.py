@@ -102,7 +102,6 @@ class Prediction(Record):
     raw: str = ""
     answer: str | None = None
     parse: str = ""
-    p_anomalous: float | None = None
     boxes: tuple[PredictedBox, ...] = ()
     seconds: float = 0.0
     prompt_tokens: int = 0

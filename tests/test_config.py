@@ -32,6 +32,8 @@ def test_order_of_precedence(tmp_path: Path) -> None:
         ("beta=", "no value"),
         ("beta=x", "needs a number"),
         ("reward=3", "needs str"),
+        ("steps=[", "the value of the key 'steps' is not YAML: '\\['"),
+        ("data=2024-13-45", "not YAML"),
     ],
 )
 def test_wrong_overrides_are_refused(text: str, word: str) -> None:
@@ -40,10 +42,20 @@ def test_wrong_overrides_are_refused(text: str, word: str) -> None:
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize(("content", "word"), [("- a\n", "key: value"), ("a: [", "not YAML"), ("betta: 1\n", "beta")])
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("- a\n", "key: value"),
+        ("a: [", "not YAML"),
+        ("betta: 1\n", "beta"),
+        ("1: 2\n", "known keys"),
+        (b"\xff", "not YAML"),
+        ("data: 2024-13-45", "not YAML"),
+    ],
+)
 def test_wrong_recipes_name_the_file(tmp_path: Path, content: Any, word: str) -> None:
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(content, encoding="utf-8")
+    recipe.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match=word) as caught:
         build(TrainConfig, recipe=recipe)
     assert "r.yaml" in str(caught.value)

@@ -178,6 +178,7 @@ CONCLUSIONS = [
     ("The answer is B. It cannot be the option C.", "B"),
     ("The answer is A? No.", None),
     ("I would not choose A.", None),
+    ("The answer is B. No, the answer is A.", "A"),
     ("The answer is not A.", None),
     ("The correct option is D.", "D"),
     ("The answer is E.", None),

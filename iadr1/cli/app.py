@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
+from iadr1 import config as configs
 from iadr1.cli import detect, evaluate, prepare, train
+from iadr1.cli.options import keys_text
 
 _EPILOG = (
     "The four commands run as they stand, on embedded data and the embedded model, without GPU or network:\n\n"
@@ -18,7 +22,26 @@ _EPILOG = (
     "iadr1 detect images/ --masks"
 )
 
+
+def _as_flag(option: TyperOption | None) -> TyperOption | None:
+    """`--help`, shown without the type of a value, as every flag is."""
+    if option is not None:
+        option.metavar = ""
+    return option
+
+
+class _Command(TyperCommand):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _as_flag(super().get_help_option(ctx))
+
+
+class _Group(TyperGroup):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _as_flag(super().get_help_option(ctx))
+
+
 app = typer.Typer(
+    cls=_Group,
     name="iadr1",
     help="Find defects on photos of products with a vision-language model, and train one to do it better.",
     epilog=_EPILOG,
@@ -28,16 +51,18 @@ app = typer.Typer(
 )
 
 
-def _add(name: str, command: Callable[..., None], epilog: str) -> None:
+def _add(name: str, command: Callable[..., None], epilog: str, *, keys: type | None = None) -> None:
     # Typer keeps the line breaks of a docstring; a terminal narrower than the source would break every line twice.
     paragraphs = (command.__doc__ or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    app.command(name, help=text, epilog=epilog)(command)
+    if keys is not None:
+        epilog = f"{epilog}\n\n{keys_text(keys, inspect.signature(command).parameters)}"
+    app.command(name, help=text, epilog=epilog, cls=_Command)(command)
 
 
 _add("prepare", prepare.prepare, prepare.EPILOG)
-_add("train", train.train, train.EPILOG)
-_add("eval", evaluate.evaluate, evaluate.EPILOG)
+_add("train", train.train, train.EPILOG, keys=configs.TrainConfig)
+_add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
 _add("detect", detect.detect, detect.EPILOG)
 
 
@@ -51,7 +76,10 @@ def _print_version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", callback=_print_version, is_eager=True, metavar=""
+        ),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:

@@ -9,7 +9,7 @@ import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
-from iadr1.cli.options import option, split_words
+from iadr1.cli.options import key_values, option, split_words
 from iadr1.errors import UsageError
 
 EPILOG = (
@@ -25,14 +25,10 @@ _CONFIG = configs.EvalConfig
 
 
 def evaluate(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="BENCHMARK [KEY=VALUE]...",
-            help="mmad, mvtec3d, anomaly, detection or grounding; and settings to change.",
-            show_default=False,
-        ),
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help="mmad, mvtec3d, anomaly, detection or grounding.")
     ],
+    settings: Annotated[list[str] | None, key_values()] = None,
     data: Annotated[
         Path | None, option(_CONFIG, "data", text="Samples to ask, a JSONL file (default: data/BENCHMARK.jsonl).")
     ] = None,
@@ -54,10 +50,10 @@ def evaluate(
     """Ask a model every question of a benchmark and score the answers.
 
     An answer that cannot be read counts as wrong and is counted separately. An interrupted run goes on where it
-    stopped.
+    stopped, and asks again where an image could not be used.
     """
-    given = {key: value for key, value in locals().items() if key != "words"}
-    name, overrides = split_words(words, leading="benchmark")
+    given = {key: value for key, value in locals().items() if key not in ("benchmark", "settings")}
+    name, overrides = split_words(benchmark, settings, leading="benchmark")
     if name is None:
         raise UsageError("no benchmark named", hint="for example: iadr1 eval mmad")
     config = configs.build(_CONFIG, overrides=overrides, given={**given, "benchmark": name})

@@ -6,7 +6,7 @@ An option that was not given is None, so that a recipe's value or the config's d
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import typer
@@ -36,16 +36,31 @@ _TEXTS: Mapping[str, str] = {
     "attention": "`auto`, `sdpa`, `eager` or `flash_attention_2` (NVIDIA only, needs the extra `flash`).",
     "references": "Folder of photos of normal products, matched to the photos by path and name.",
     "glob": "Only photos whose file name matches, for example '*_test.jpg'; quote it.",
-    "masks": "Draw the exact outline of every defect.",
+    "masks": "Draw the outline of every defect.",
     "segmenter": "What draws the masks: `grabcut` (no weights), or a SAM 2 folder or hub id.",
     "overlays": "Write the photos with verdict, boxes and masks drawn on them.",
     "report": "Write report.html, one file to open, mail or sign.",
     "overwrite": "Start anew instead of skipping photos that already have a result in --out.",
 }
 
+_KEY_TEXTS: Mapping[str, str] = {
+    "gradient_accumulation": "batches added up before the weights change",
+    "lr_schedule": "how the step size changes: constant, linear, cosine ...",
+    "beta": "how strongly the model is held near the one it starts from",
+    "epsilon": "how far one step may change an answer's likelihood",
+    "temperature": "how varied the answers are",
+    "loss": "grpo, dapo, dr_grpo, bnpo, cispo or sapo",
+    "scale_rewards": "spread that rewards are divided by: group, batch or none",
+    "bf16": "compute in bfloat16",
+    "gradient_checkpointing": "less memory, slower",
+    "deepspeed": "a DeepSpeed JSON file",
+    "save_steps": "steps between checkpoints",
+}
+"""What the help says about settings that are a key but no option."""
+
 
 def option(config: type, field: str, *names: str, text: str | None = None) -> Any:
-    """The Typer option of one config field, with the config's default shown in the help.
+    """The Typer option of one config field, with the config's default shown in the help; a flag takes no value.
 
     Args:
         config: The command's config dataclass.
@@ -54,19 +69,62 @@ def option(config: type, field: str, *names: str, text: str | None = None) -> An
         text: Help text, for a field that means something else in every command.
     """
     default = next(item.default for item in dataclasses.fields(config) if item.name == field)
-    shown = "" if default is None or isinstance(default, bool) else f" (default: {default})"
+    if isinstance(default, bool):
+        # What can be switched on only is off by default.
+        shown = f" (default: {'on' if default else 'off'})" if "/" in "".join(names) else ""
+    else:
+        shown = "" if default is None else f" (default: {default})"
     return typer.Option(
-        *(names or (f"--{field.replace('_', '-')}",)), help=(text or _TEXTS[field]) + shown, show_default=False
+        *(names or (f"--{field.replace('_', '-')}",)),
+        help=(text or _TEXTS[field]) + shown,
+        show_default=False,
+        metavar="" if isinstance(default, bool) else None,
     )
 
 
-def split_words(words: list[str] | None, *, leading: str) -> tuple[str | None, list[str]]:
-    """Split `[NAME] [KEY=VALUE ...]` into the name (None where absent) and the overrides.
+def key_values() -> Any:
+    """The Typer argument for `KEY=VALUE` settings after the command's first word."""
+    return typer.Argument(metavar="KEY=VALUE", help="Settings to change; the keys stand below.", show_default=False)
+
+
+def keys_text(config: type, parameters: Collection[str]) -> str:
+    """What a command's help says about its keys: first those that are parameters too, then one a line with default.
+
+    Args:
+        config: The command's config dataclass.
+        parameters: The names of the command's parameters.
+    """
+    fields = dataclasses.fields(config)
+    named = ", ".join(item.name for item in fields if item.name in parameters)
+    others = {
+        f"{item.name}={_as_yaml(item.default)}": _KEY_TEXTS[item.name] for item in fields if item.name not in parameters
+    }
+    text = f"KEY is a name from above, with _ for -: {named}"
+    if not others:
+        return f"{text}."
+    width = max(map(len, others))
+    return "\n".join([f"{text}; or one of these:\n", *(f"{key:<{width}}  {told}" for key, told in others.items())])
+
+
+def _as_yaml(value: object) -> str:
+    """A default as it would be typed after `KEY=`."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def split_words(first: str | None, words: list[str] | None, *, leading: str) -> tuple[str | None, list[str]]:
+    """Split `[NAME] [KEY=VALUE ...]` into the name (None where absent, so that `first` is a setting) and the overrides.
+
+    Args:
+        first: The first word of the command line, which is the name where it is not a setting.
+        words: The words after it.
+        leading: What the name names, for the message.
 
     Raises:
         UsageError: A word after the first is not of the form KEY=VALUE.
     """
-    rest = list(words or [])
+    rest = [*([] if first is None else [first]), *(words or [])]
     name = rest.pop(0) if rest and "=" not in rest[0] else None
     for word in rest:
         if "=" not in word:

@@ -12,8 +12,8 @@ from iadr1.cli import terminal
 from iadr1.cli.options import option
 
 EPILOG = (
-    "Example: `iadr1 prepare` writes data/ and images/ into the current folder, about everything the other commands "
-    "need for a first look.\n\n"
+    "Example: `iadr1 prepare` writes data/ and images/ into the current folder: all that the other commands need for a "
+    "first look.\n\n"
     "With a real data set on disk: `iadr1 prepare mmad --root /data/MMAD --out data/mmad.jsonl`.\n\n"
     "Real sources: mmad (MMAD, the questions of the paper's Table 2), mvtec (MVTec AD), mvtec3d (MVTec 3D-AD), "
     "refcoco (RefCOCO as VLM-R1's JSON). They are read where they lie and never changed; their licences are written "
@@ -27,13 +27,13 @@ def prepare(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
+            metavar="SOURCE",
             help="synthetic (default), mmad, mvtec, mvtec3d or refcoco.",
             show_default=False,
         ),
     ] = None,
     root: Annotated[
-        Path | None, option(_CONFIG, "root", text="Folder or file of the real data set; not for synthetic.")
+        Path | None, option(_CONFIG, "root", text="Folder of the real data set; not for synthetic.")
     ] = None,
     out: Annotated[
         Path | None,

@@ -9,7 +9,7 @@ import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
-from iadr1.cli.options import option, split_words
+from iadr1.cli.options import key_values, option, split_words
 from iadr1.cli.recipes import find_recipe
 
 if TYPE_CHECKING:
@@ -26,14 +26,11 @@ _CONFIG = configs.TrainConfig
 
 
 def train(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe, by name or as a YAML file, and settings to change.",
-            show_default=False,
-        ),
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A recipe, by name or as a YAML file.", show_default=False),
     ] = None,
+    settings: Annotated[list[str] | None, key_values()] = None,
     reward: Annotated[str | None, option(_CONFIG, "reward")] = None,
     model: Annotated[str | None, option(_CONFIG, "model")] = None,
     data: Annotated[Path | None, option(_CONFIG, "data")] = None,
@@ -45,7 +42,10 @@ def train(
         int | None, option(_CONFIG, "generations", text="Answers drawn for each question and compared (a group).")
     ] = None,
     batch_size: Annotated[
-        int | None, option(_CONFIG, "batch_size", text="Answers a device and step; a multiple of --generations.")
+        int | None,
+        option(
+            _CONFIG, "batch_size", text="Answers worked on in one step, on each device; a multiple of --generations."
+        ),
     ] = None,
     learning_rate: Annotated[float | None, option(_CONFIG, "learning_rate", text="Step size of the optimiser.")] = None,
     max_new_tokens: Annotated[int | None, option(_CONFIG, "max_new_tokens")] = None,
@@ -57,10 +57,10 @@ def train(
 
     Settings come from the recipe, then the options, then KEY=VALUE.
     """
-    given = {key: value for key, value in locals().items() if key != "words"}
-    name, overrides = split_words(words, leading="recipe")
-    recipe = find_recipe(name) if name is not None else None
-    config = configs.build(_CONFIG, recipe=recipe, overrides=overrides, given=given)
+    given = {key: value for key, value in locals().items() if key not in ("recipe", "settings")}
+    name, overrides = split_words(recipe, settings, leading="recipe")
+    found = find_recipe(name) if name is not None else None
+    config = configs.build(_CONFIG, recipe=found, overrides=overrides, given=given)
     from iadr1.stages import grpo as stage
 
     rewards: list[float] = []

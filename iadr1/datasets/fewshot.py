@@ -103,7 +103,9 @@ def subtask(sample: Sample) -> str:
 
 
 def leak_manifest(samples: Sequence[Sample], sha256: Mapping[str, str]) -> str:
-    """The JSON that tells an evaluation which images training has seen.
+    """The JSON list of the images a few-shot set holds, so that an evaluation's images can be compared with them.
+
+    It is a record for the user: no command reads it.
 
     Args:
         samples: The few-shot set.

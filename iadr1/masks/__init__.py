@@ -10,7 +10,7 @@ from iadr1.errors import UsageError
 from iadr1.masks.base import MaskResult, Segmenter
 from iadr1.masks.cleanup import clean, encode_rle
 
-__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "clean", "encode_rle", "load_segmenter"]
+__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "check_segmenter", "clean", "encode_rle", "load_segmenter"]
 
 SAM2_DEFAULT = "facebook/sam2.1-hiera-tiny"
 """Hub id that the bare name `sam2` stands for (38.9 M parameters, Apache-2.0)."""
@@ -35,6 +35,19 @@ SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = {"grabcut": _load_grabcut
 """Name -> loader that takes a device."""
 
 
+def check_segmenter(choice: str) -> None:
+    """Make sure that a segmenter's name can be one, without loading it.
+
+    Raises:
+        UsageError: It is neither a name of `SEGMENTERS`, nor a folder, nor a hub id.
+    """
+    if choice not in SEGMENTERS and not Path(choice).is_dir() and not _HUB_ID.fullmatch(choice):
+        raise UsageError(
+            f"no segmenter {choice!r}",
+            hint=f"known: {', '.join(SEGMENTERS)}, or a folder or hub id of a SAM 2 model such as {SAM2_DEFAULT}",
+        )
+
+
 def load_segmenter(choice: str, *, device: str = "auto") -> Segmenter:
     """The segmenter a user named.
 
@@ -47,13 +60,9 @@ def load_segmenter(choice: str, *, device: str = "auto") -> Segmenter:
         ModelError: The SAM 2 model cannot be found or loaded.
         MissingExtraError: A package the segmenter needs is not installed.
     """
+    check_segmenter(choice)
     if choice in SEGMENTERS:
         return SEGMENTERS[choice](device)
-    if Path(choice).is_dir() or _HUB_ID.fullmatch(choice):
-        from iadr1.masks.sam2 import Sam2Segmenter
+    from iadr1.masks.sam2 import Sam2Segmenter
 
-        return Sam2Segmenter(choice, device=device)
-    raise UsageError(
-        f"no segmenter {choice!r}",
-        hint=f"known: {', '.join(SEGMENTERS)}, or a folder or hub id of a SAM 2 model such as {SAM2_DEFAULT}",
-    )
+    return Sam2Segmenter(choice, device=device)

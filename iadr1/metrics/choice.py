@@ -90,11 +90,6 @@ def score_choice(rows: Sequence[ChoiceRow], *, parsed_only: bool = False) -> Tab
     return table
 
 
-def parse_rate(rows: Sequence[ChoiceRow]) -> float:
-    """Percent of the answers a letter could be read from; 0 without answers."""
-    return 100.0 * sum(row.letter is not None for row in rows) / len(rows) if rows else 0.0
-
-
 def bootstrap(rows: Sequence[ChoiceRow], *, seed: int, resamples: int = 1000) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of the row `average` of `score_choice`, in percent, by column.
 

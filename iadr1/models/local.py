@@ -18,6 +18,7 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging as hf_logging
 
 from iadr1.errors import ModelChoiceError, ModelError
@@ -46,7 +47,8 @@ class LocalEngine:
         fingerprint: 16 hexadecimal digits that change with the weights, or a hub revision.
 
     Raises:
-        ModelError: The model cannot be found or loaded, or is no vision-language model.
+        ModelChoiceError: No such model, device, dtype or attention, or a batch size below 1.
+        ModelError: The model cannot be loaded, or is no vision-language model.
     """
 
     name = "local"
@@ -58,7 +60,8 @@ class LocalEngine:
         self.dtype = _dtype(options.dtype, self.device)
         self.batch_size = options.batch_size
         if self.batch_size < 1:
-            raise ModelError(f"the batch size is {self.batch_size}, it must be at least 1")
+            raise ModelChoiceError(f"the batch size is {self.batch_size}, it must be at least 1")
+        _check_attention(options.attention)
         place = resolve_model(model)
         self._model, self.processor = _load(place, self.device, self.dtype, options.attention)
         self.profile = profile_of(self._model.config, self.processor)
@@ -232,6 +235,12 @@ def _dtype(choice: str, device: str) -> torch.dtype:
     return DTYPES[choice]
 
 
+def _check_attention(choice: str) -> None:
+    # A name with a slash is an attention kernel on the hub.
+    if choice not in ("auto", "eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()) and "/" not in choice:
+        raise ModelChoiceError(f"no attention {choice!r}", hint="use auto, sdpa, eager or flash_attention_2")
+
+
 def _load(place: Path | str, device: str, dtype: torch.dtype, choice: str) -> tuple[Any, Any]:
     """Model and processor. No remote code is ever run."""
     implementation = attention(choice, device, str(dtype).removeprefix("torch."))
@@ -252,6 +261,11 @@ def _load(place: Path | str, device: str, dtype: torch.dtype, choice: str) -> tu
         )
         processor = AutoProcessor.from_pretrained(place, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
+        if choice != "auto" and (isinstance(error, ImportError) or "attention" in str(error)):
+            why = _brief(error).partition(". ")[0].rstrip(".")
+            raise ModelChoiceError(
+                f"the attention {choice!r} does not work here: {why}", hint="use --attention auto"
+            ) from error
         raise ModelError(f"cannot load the model {str(place)!r}: {_brief(error)}", hint=_hint(place)) from error
     finally:
         if shows_bars:

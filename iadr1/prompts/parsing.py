@@ -143,7 +143,7 @@ def conclude(text: str, options: Mapping[str, str]) -> str | None:
     sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n+", text.strip()) if part.strip()]
     for sentence in reversed(sentences):
         found = sorted((m for p in _CONCLUSIONS for m in p.finditer(sentence)), key=lambda m: m.start(1))
-        letters = [m.group(1) for m in found if m.group(1) in options and not _NEGATED.search(sentence[: m.start()])]
+        letters = [m.group(1) for m in found if m.group(1) in options and not _denied(sentence[: m.start()])]
         if letters:
             return letters[-1]
     if not sentences or _NEGATED.search(sentences[-1]):
@@ -151,6 +151,11 @@ def conclude(text: str, options: Mapping[str, str]) -> str | None:
     # Texts of one short word, such as "No.", stand in too many sentences that say something else.
     named = [letter for letter, option in options.items() if len(_normal(option)) > 3 and _holds(sentences[-1], option)]
     return named[0] if len(named) == 1 else None
+
+
+def _denied(before: str) -> bool:
+    """Whether the clause that leads up to a conclusion denies it; "No, the answer is A" does not."""
+    return bool(_NEGATED.search(re.split(r"[,;:]", before)[-1]))
 
 
 def _holds(text: str, option: str) -> bool:

@@ -81,6 +81,7 @@ def _prepare_source(config: PrepareConfig, source: Source, report: Progress) -> 
         raise UsageError(f"no folder {str(config.root)!r}", hint=f"--root names the folder that holds {source.tree}")
     if config.out.is_dir():
         raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
+    _refuse_unused(config, source)
     _refuse_foreign(config.out)
     options = {"seed": config.seed} if source.seeded else {}
     found = _not_empty(_counted(source.scan(config.root, **options), config.source, report), config.root)
@@ -96,6 +97,15 @@ def _prepare_source(config: PrepareConfig, source: Source, report: Progress) -> 
     write_text_atomic(meta_path(config.out), json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
     line = f"{config.out}: {count} samples of {source.title} (licence: {source.licence})"
     return PrepareSummary([line], {config.out: count}, written=2)
+
+
+def _refuse_unused(config: PrepareConfig, source: Source) -> None:
+    """Sizes and, where nothing is drawn, the seed say nothing about a real data set."""
+    names = ["fewshot_images", "eval_images", "photos", *([] if source.seeded else ["seed"])]
+    given = [name for name in names if getattr(config, name) != getattr(PrepareConfig, name)]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"the source {config.source!r} has no use for {options}", hint="leave it out")
 
 
 def _refuse_foreign(out: Path) -> None:

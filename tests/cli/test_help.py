@@ -108,9 +108,9 @@ def test_a_help_text_names_every_row_of_its_table(field: str, names: Mapping[str
 @pytest.mark.parametrize(
     ("command", "config", "positional"),
     [
-        (prepare.prepare, configs.PrepareConfig, {"source"}),
-        (train.train, configs.TrainConfig, {"words"}),
-        (evaluate.evaluate, configs.EvalConfig, {"words"}),
+        (prepare.prepare, configs.PrepareConfig, set()),
+        (train.train, configs.TrainConfig, set()),
+        (evaluate.evaluate, configs.EvalConfig, {"benchmark"}),
         (detect.detect, configs.DetectConfig, {"images"}),
     ],
     ids=COMMANDS,
@@ -118,7 +118,7 @@ def test_a_help_text_names_every_row_of_its_table(field: str, names: Mapping[str
 def test_an_option_is_a_setting_and_unset_until_given(command: object, config: type, positional: set[str]) -> None:
     parameters = inspect.signature(command).parameters  # type: ignore[arg-type] # a parametrized function
     fields = {field.name for field in dataclasses.fields(config)}
-    assert set(parameters) - {"words"} <= fields
+    assert set(parameters) - {"recipe", "settings"} <= fields
     assert {name for name, value in parameters.items() if value.default is not None} <= positional
 
 
@@ -132,6 +132,48 @@ def test_without_key_value_every_setting_has_an_option(command: str, config: typ
 def test_defaults_in_the_help_are_the_configs() -> None:
     assert f"(default: {configs.DetectConfig().batch_size})" in help_of("detect")
     assert f"(default: {configs.EvalConfig().batch_size})" in help_of("eval")
+
+
+@pytest.mark.parametrize(("command", "config"), [("train", configs.TrainConfig), ("eval", configs.EvalConfig)])
+def test_every_key_stands_in_the_help(command: str, config: type) -> None:
+    text = " ".join(help_of(command).partition("KEY is a name from above")[2].split())
+    for field in dataclasses.fields(config):
+        default = {"None": "null", "False": "false"}.get(str(field.default), str(field.default))
+        known = f"--{field.name.replace('_', '-')} " in help_of(command) or field.name == "benchmark"
+        assert re.search(rf"\b{field.name}[,.;]" if known else rf"\b{field.name}={default} \w", text), field.name
+
+
+def test_the_keys_name_what_they_take() -> None:
+    from iadr1.stages import grpo
+
+    for key, known in (("loss", grpo.LOSSES), ("scale_rewards", grpo.SCALINGS)):
+        assert not [name for name in known if not re.search(rf"\b{name}\b", options._KEY_TEXTS[key])]
+    fields = {field.name for field in dataclasses.fields(configs.TrainConfig)}
+    assert set(options._KEY_TEXTS) <= fields - set(inspect.signature(train.train).parameters)
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("prepare", "iadr1 prepare [OPTIONS] [SOURCE]"),
+        ("train", "iadr1 train [OPTIONS] [RECIPE] [KEY=VALUE]..."),
+        ("eval", "iadr1 eval [OPTIONS] {BENCHMARK} [KEY=VALUE]..."),
+        ("detect", "iadr1 detect [OPTIONS] {IMAGES}"),
+    ],
+)
+def test_usage(command: str, usage: str) -> None:
+    assert f"Usage: {usage} " in help_of(command)
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS)], ids=lambda words: " ".join(words) or "iadr1")
+def test_a_flag_shows_no_type(words: tuple[str, ...]) -> None:
+    assert "bool" not in help_of(*words)
+
+
+def test_what_can_be_switched_off_shows_its_default() -> None:
+    text = " ".join(help_of("detect").split())
+    assert "Draw the outline of every defect. (default: off)" in text
+    assert "drawn on them. (default: on)" in text
 
 
 def test_no_option_text_is_left_over() -> None:

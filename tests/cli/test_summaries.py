@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 
+from iadr1 import cli
 from iadr1.cli import detect, train
-from iadr1.records import DetectedDefect, Detection, write_records
+from iadr1.records import DetectedDefect, Detection, Sample, write_records
 from iadr1.stages.detect import DetectSummary
 from iadr1.stages.grpo import TrainSummary
 
@@ -84,3 +86,32 @@ def test_detect_exits_1_where_a_photo_failed(
         else:
             detect.detect(tmp_path)
     assert "could not be looked at" in capsys.readouterr().out
+
+
+def test_eval_exits_1_where_an_image_failed_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sample = Sample(
+        id="q",
+        dataset="X",
+        category="bolt",
+        split="test",
+        image="a.png",
+        task="choice",
+        question="What kind of defect is it?",
+        options={"A": "Scratch.", "B": "Hole."},
+        answer="A",
+        question_type="Defect Classification",
+    )
+    write_records(tmp_path / "q.jsonl", [sample])
+    (tmp_path / "answers.jsonl").write_text('{"id": "q", "text": "<answer>A</answer>"}\n', encoding="utf-8")
+    (tmp_path / "a.png").write_bytes(b"no image")
+    words = ["eval", "mmad", "--engine", "replay", "--model", "answers.jsonl", "--data", "q.jsonl", "--out", "out"]
+    ends = []
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        ends.append((ended.value.code, "could not be used" in capsys.readouterr().out))
+        Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    assert ends == [(1, True), (0, False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 from collections import Counter
@@ -278,6 +279,64 @@ def test_pruning_removes_own_files_only(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         second.prune("")
     assert (tmp_path / "y/c.txt").read_bytes() == b"mine"
+
+
+def test_files_of_a_run_that_saved_nothing_are_known(tmp_path: Path) -> None:
+    ledger(tmp_path).write("a.txt", b"one")
+    ledger(tmp_path, "b").write("a.txt", b"two")
+    book = ledger(tmp_path, "c")
+    book.write("a.txt", b"three")
+    book.save(complete=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "manifest.json"]
+    assert ledger(tmp_path, "c").is_current()
+
+
+def test_a_kill_at_any_point_of_a_write_leaves_a_known_file(tmp_path: Path) -> None:
+    first = ledger(tmp_path)
+    first.write("a.txt", b"one")
+    first.save(complete=True)
+    journal = tmp_path / "manifest.journal"
+    # Announced but not written, then a line cut off.
+    journal.write_text('["a.txt", "0123"]\n["b.txt", "45', encoding="utf-8")
+    second = ledger(tmp_path)
+    assert not second.is_current()
+    second.write("a.txt", b"two")
+    second.write("b.txt", b"two")
+    third = ledger(tmp_path, "b")
+    third.write("a.txt", b"three")
+    third.write("b.txt", b"three")
+    assert (tmp_path / "b.txt").read_bytes() == b"three"
+
+
+def test_a_file_that_was_not_written_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ledger(tmp_path)
+    first.write("a.txt", b"one")
+    first.save(complete=True)
+    second = ledger(tmp_path, "b")
+    with monkeypatch.context() as change:
+        change.setattr(Path, "write_bytes", _full_disk)
+        with pytest.raises(OutputError, match="No space left"):
+            second.write("a.txt", b"two")
+    second.save(complete=False)
+    ledger(tmp_path, "c").write("a.txt", b"three")
+    assert (tmp_path / "a.txt").read_bytes() == b"three"
+
+
+def _full_disk(path: Path, data: bytes) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_changed_after_a_kill_is_left_as_it_is(tmp_path: Path) -> None:
+    ledger(tmp_path).write("a.txt", b"one")
+    (tmp_path / "a.txt").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="was not written by"):
+        ledger(tmp_path, "b").write("a.txt", b"two")
+
+
+def test_a_foreign_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.journal").write_text("dear diary\n", encoding="utf-8")
+    with pytest.raises(OutputError, match="not a journal"):
+        ledger(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"world": 1}'])

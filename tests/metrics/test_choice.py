@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iadr1.errors import DataError
-from iadr1.metrics.choice import SUBTASKS, ChoiceRow, bootstrap, parse_rate, score_choice, subtask
+from iadr1.metrics.choice import SUBTASKS, ChoiceRow, bootstrap, score_choice, subtask
 
 
 def row(dataset: str, kind: str, letter: str | None, *, bad: bool | None = True, image: str = "i") -> ChoiceRow:
@@ -63,7 +63,6 @@ def test_parsed_scores_leave_unparsed_answers_out() -> None:
     assert table["X"][DETECTION] == pytest.approx((75 + 100) / 2)
     assert table["X"]["Object Analysis"] == pytest.approx(50.0)
     assert table["X"]["miss"] == 0.0
-    assert parse_rate(ROWS) == pytest.approx(100 * 12 / 14)
 
 
 def test_one_sided_detection_is_the_accuracy_of_that_side() -> None:
@@ -73,7 +72,6 @@ def test_one_sided_detection_is_the_accuracy_of_that_side() -> None:
 
 def test_no_rows() -> None:
     assert score_choice([]) == {}
-    assert parse_rate([]) == 0.0
     assert bootstrap([], seed=0) == {}
 
 

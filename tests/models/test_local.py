@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from iadr1 import prompts
-from iadr1.errors import ModelError
+from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models import LoadOptions, Request
 
 torch = pytest.importorskip("torch")
@@ -179,11 +179,12 @@ def test_a_batch_that_does_not_fit_is_halved(engine: LocalEngine, monkeypatch: p
         (LoadOptions(device="gpu"), "no device 'gpu'"),
         (LoadOptions(device="cpu", dtype="int8"), "no dtype 'int8'"),
         (LoadOptions(batch_size=0), "batch size"),
-        (LoadOptions(device="cpu", attention="flash"), "cannot load"),
+        (LoadOptions(device="cpu", attention="flash"), r"no attention 'flash' \(use auto, sdpa, eager"),
+        (LoadOptions(device="cpu", attention="flex_attention"), r"'flex_attention' does not work here: .* \(use --att"),
     ],
 )
-def test_wrong_options(tiny_model: Path, options: LoadOptions, message: str) -> None:
-    with pytest.raises(ModelError, match=message) as caught:
+def test_wrong_options_are_wrong_usage(tiny_model: Path, options: LoadOptions, message: str) -> None:
+    with pytest.raises(ModelChoiceError, match=message) as caught:
         LocalEngine(str(tiny_model), options)
     assert "\n" not in str(caught.value)
 

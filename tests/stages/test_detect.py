@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,11 @@ from PIL import Image, ImageDraw
 
 from iadr1.config import DetectConfig
 from iadr1.errors import ModelError, OutputError, UsageError
-from iadr1.models.base import Completion, Request
+from iadr1.geometry import Box, BoxSpace
+from iadr1.masks import SEGMENTERS, MaskResult
+from iadr1.models.base import Completion, Profile, Request
 from iadr1.records import DetectedDefect, Detection, read_records
+from iadr1.reports.overlay import draw_overlay
 from iadr1.stages import detect
 from iadr1.stages.detect import photos as photo_room
 from tests.stages.fake_engine import BAD, NORMAL, FakeEngine
@@ -198,6 +205,116 @@ def test_results_inside_the_photos_folder_are_no_photos(images: Path) -> None:
         detect.run(DetectConfig(images=images, out=images), engine=FakeEngine())
 
 
+def test_photos_chosen_in_turn_share_a_folder_and_no_file(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp", "b.png"):
+        _photo(tmp_path / "images" / name)
+    for glob in ("*.png", "*.bmp"):
+        summary = detect.run(_config(tmp_path / "images", masks=True, glob=glob), engine=FakeEngine())
+    records = _records(summary.out)
+    assert set(records) == {"a.png", "a.bmp", "b.png"}
+    for names in ([r.overlay for r in records.values()], [r.defects[0].mask for r in records.values()]):
+        assert len({str(name).casefold() for name in names}) == 3
+        assert all((summary.out / str(name)).is_file() for name in names)
+    assert records["b.png"].overlay == "overlays/b.png"
+
+
+def test_single_photos_share_a_folder_and_no_file(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp"):
+        _photo(tmp_path / "images" / name)
+    for name in ("a.png", "a.bmp"):
+        detect.run(DetectConfig(images=tmp_path / "images" / name, out=tmp_path / "out"), engine=FakeEngine())
+    assert len({record.overlay for record in _records(tmp_path / "out").values()}) == 2
+
+
+def test_a_failed_photo_is_tried_again(images: Path) -> None:
+    """Its new record takes the place of the old one; that of a photo that is gone goes, others stay."""
+    good = (images / "b.png").read_bytes()
+    for name in ("b.png", "gone.png", "other.bmp"):
+        (images / name).write_bytes(b"")
+    summary = detect.run(_config(images), engine=FakeEngine())
+    assert summary.errors == 3
+    (images / "b.png").write_bytes(good)
+    (images / "gone.png").unlink()
+    engine = FakeEngine()
+    summary = detect.run(_config(images, glob="*.png"), engine=engine)
+    assert [request.id for request in engine.asked] == ["b.png"]
+    assert (summary.skipped, summary.errors, summary.counts) == (2, 1, {"anomalous": 3, "normal": 0, "undecided": 1})
+    found = [record.image for record in read_records(summary.out / "detections.jsonl", Detection)]
+    assert sorted(found) == ["a.png", "b.png", "other.bmp", "tiles/c.png"]
+    assert [row["image"] for row in csv.DictReader((summary.out / "summary.csv").open())].count("b.png") == 1
+    (images / "other.bmp").unlink()
+    assert detect.run(_config(images), engine=FakeEngine()).errors == 0
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from iadr1.config import DetectConfig
+from iadr1.stages import detect
+from tests.stages.fake_engine import FakeEngine
+
+class Killed(FakeEngine):
+    def generate(self, requests, *, max_new_tokens):
+        if len(self.batches) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().generate(requests, max_new_tokens=max_new_tokens)
+
+images = Path(sys.argv[1])
+detect.run(DetectConfig(images=images, out=images.parent / "out", batch_size=2), engine=Killed())
+"""
+
+
+def test_a_run_killed_by_the_system_has_kept_every_batch_and_goes_on(images: Path) -> None:
+    for number in range(4):
+        _photo(images / f"{number}.png")
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, str(images)], env={**os.environ, "PYTHONPATH": paths}, cwd=root, check=False
+    )
+    assert child.returncode == -signal.SIGKILL
+    out = images.parent / "out"
+    assert list(_records(out)) == ["0.png", "1.png", "2.png", "3.png"]
+    engine = FakeEngine()
+    detect.run(_config(images), engine=engine)
+    assert [request.id for request in engine.asked] == ["a.png", "b.png", "tiles/c.png"]
+    resumed = (out / "detections.jsonl").read_text()
+    detect.run(DetectConfig(images=images, out=images.parent / "whole"), engine=FakeEngine())
+    assert resumed == (images.parent / "whole" / "detections.jsonl").read_text()
+
+
+# --- masks ------------------------------------------------------------------------------------------------------
+
+
+class _Rough:
+    """A ring that reaches far beyond its box, and an island: what the clean-up is there for."""
+
+    name = "rough"
+
+    def segment(self, image: Image.Image, boxes: Sequence[Box]) -> list[MaskResult]:
+        mask = np.zeros((image.height, image.width), dtype=bool)
+        mask[30:80, 20:180] = True
+        mask[50:60, 80:90] = False
+        mask[25, 57] = True
+        return [MaskResult(mask, 0.5, "rough") for _ in boxes]
+
+
+def test_masks_and_overlays_are_cleaned(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SEGMENTERS, "grabcut", lambda device: _Rough())
+    summary = detect.run(_config(images, masks=True), engine=FakeEngine())
+    record = _records(summary.out)["a.png"]
+    (defect,) = record.defects
+    # The box is (56, 28, 112, 84), and a mask may reach a tenth of its sides beyond it.
+    expected = np.zeros((112, 224), dtype=bool)
+    expected[30:80, 50:118] = True
+    assert (np.asarray(Image.open(summary.out / str(defect.mask))) > 0).tolist() == expected.tolist()
+    assert _decode(defect).tolist() == expected.tolist()
+    assert (defect.area_px, defect.mask_score, defect.mask_source) == (expected.sum(), 0.5, "rough")
+    with Image.open(images / "a.png") as photo:
+        drawn = draw_overlay(photo, [defect], [expected])
+    assert np.array_equal(np.asarray(Image.open(summary.out / str(record.overlay))), np.asarray(drawn))
+
+
 # --- references -------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +369,24 @@ def test_missing_references_folder_is_wrong_usage(images: Path, tmp_path: Path) 
         detect.run(_config(images, references=tmp_path / "nowhere"), engine=FakeEngine())
 
 
+class _Strict(FakeEngine):
+    """Refuses long strips, as the models with a free input size do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profile = Profile("qwen2_5_vl", BoxSpace.INPUT_PX, 28, 56 * 56, 280 * 280)
+
+
+def test_a_reference_the_model_cannot_take_is_an_error_of_its_photo_only(images: Path, tmp_path: Path) -> None:
+    _photo(tmp_path / "good" / "a.png", (900, 3))
+    _photo(tmp_path / "good" / "b.png")
+    summary = detect.run(_config(images, references=tmp_path / "good"), engine=_Strict())
+    records = _records(summary.out)
+    assert {name for name, record in records.items() if record.error} == {"a.png", "tiles/c.png"}
+    assert "cannot take it" in str(records["a.png"].error)
+    assert records["b.png"].verdict == "anomalous"
+
+
 # --- engines and errors -----------------------------------------------------------------------------------------
 
 
@@ -275,13 +410,37 @@ def test_an_engine_without_probabilities_leaves_the_score_out_and_says_so(images
 def test_unknown_segmenter_is_refused_before_anything_is_written(images: Path) -> None:
     with pytest.raises(UsageError, match="no segmenter 'x'"):
         detect.run(_config(images, masks=True, segmenter="x"), engine=FakeEngine())
-    assert list((images.parent / "out").iterdir()) == []
+    assert not (images.parent / "out").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_line(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"segmenter": "x"}, "no segmenter 'x'"),
+        ({"segmenter": "sam2"}, r"'sam2' draws nothing without masks \(add --masks\)"),
+        ({"batch_size": 0}, "batch_size is 0, it must be at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0, it must be at least 1"),
+        ({"references": Path("nowhere")}, "no folder 'nowhere' .--references names photos of good products"),
+        ({"model": "tinny"}, "no model 'tinny'"),
+        ({"engine": "remote"}, "no engine 'remote'"),
+    ],
+)
+def test_wrong_settings_are_wrong_usage_and_make_no_folder(
+    images: Path, values: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        detect.run(_config(images, **values), engine=None if {"model", "engine"} & set(values) else FakeEngine())
+    assert not (images.parent / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["file", "file/out"])
+def test_a_folder_that_cannot_be_made_is_one_clear_line_before_a_model_is_loaded(
+    images: Path, tmp_path: Path, out: str
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/out: cannot make the folder"):
-        detect.run(DetectConfig(images=images, out=tmp_path / "file" / "out"), engine=FakeEngine())
+    # A model that does not exist would be told first if it were looked for first.
+    with pytest.raises(OutputError, match=rf"{out}: cannot make the folder: .*file' is a file \(name another folder"):
+        detect.run(DetectConfig(images=images, out=tmp_path / out, model="none"))
 
 
 def test_a_mask_that_cannot_be_written_is_one_clear_line(images: Path) -> None:
@@ -301,6 +460,13 @@ def test_a_defect_named_again_and_again_counts_once(images: Path) -> None:
     for record in read_records(images.parent / "out" / "detections.jsonl", Detection):
         assert [defect.label for defect in record.defects] == ["hole", "dent"]
         assert record.raw.count("hole") == 5
+
+
+def test_overlapping_defects_of_one_type_both_count(images: Path) -> None:
+    boxes = ('{"bbox_2d": [10, 10, 60, 60], "label": "hole"}', '{"bbox_2d": [20, 10, 70, 60], "label": "hole"}')
+    engine = FakeEngine(default=f"<think>t</think><answer>[{', '.join(boxes)}]</answer>")  # IoU 2/3
+    detect.run(_config(images), engine=engine)
+    assert [len(record.defects) for record in _records(images.parent / "out").values()] == [2, 2, 2]
 
 
 def test_only_the_photos_that_match_the_pattern_are_looked_at(images: Path) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +16,7 @@ import pytest
 from PIL import Image
 
 from iadr1.config import EvalConfig
-from iadr1.errors import DataError, UsageError
+from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.geometry import BoxSpace
 from iadr1.models import Completion, Request
 from iadr1.models.base import Profile
@@ -94,7 +99,7 @@ def ugly() -> list[tuple[Sample, str]]:
         (sample("a2"), "<think>so it is\nB</think>\n<answer> (a) Scratch. </answer>"),
         (detection("b1", bad=False, held_out=True), "<answer>B"),
         (detection("c1", bad=False), "A crack? I cannot tell. <answer></answer>"),
-        (sample("d1", held_out=True), "The answer is B, no, the answer is A."),
+        (sample("d1", held_out=True), "The answer is B. Wait, the answer is A."),
         (sample("d2"), "<answer>B</answer>"),
         (sample("d3"), "\x00 \U0001f600 </answer><answer>E</answer>"),
     ]
@@ -107,7 +112,7 @@ def test_choice_from_ugly_texts(world: World) -> None:
     result = world.run(world.write(ugly()))
     assert [p.answer for p in world.predictions()] == ["A", "A", "B", None, "A", "B", None]
     assert [p.parse.partition(":")[0] for p in world.predictions()] == [
-        *("ok", "ok", "truncated", "failed", "repaired", "ok", "failed")
+        *("ok", "ok", "truncated", "failed", "repaired", "repaired", "failed")
     ]
     metrics = json.loads((world.out / "metrics.json").read_text(encoding="utf-8"))
     assert metrics == json.loads(json.dumps(result.metrics))
@@ -332,6 +337,108 @@ def test_limit_draws_with_the_seed(world: World) -> None:
     assert len({tuple(keys) for keys in drawn.values()}) > 1
 
 
+# what a folder may hold
+
+
+@pytest.mark.parametrize("command", ["detect", "train"])
+def test_another_commands_folder_is_refused_before_a_model_is_loaded(world: World, command: str) -> None:
+    world.write(ugly())
+    world.out.mkdir()
+    run_file = world.out / "run.json"
+    run_file.write_text(json.dumps({"command": command}), encoding="utf-8")
+    config = EvalConfig(benchmark="mmad", data=world.data, out=world.out, model="no/such/model")
+    with pytest.raises(UsageError, match=rf"a run of another command \({command}\).*another --out"):
+        run(config)
+    assert json.loads(run_file.read_text(encoding="utf-8")) == {"command": command}
+    run_file.write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"run\.json: cannot read"):
+        run(config)
+
+
+@pytest.mark.parametrize("inside", ["", "deep/out"])
+def test_an_out_that_is_a_file_is_refused_before_a_model_is_loaded(world: World, inside: str) -> None:
+    world.write(ugly())
+    config = EvalConfig(benchmark="mmad", data=world.data, out=world.folder / "a.png" / inside, model="no/such/model")
+    with pytest.raises(OutputError, match=r"a\.png: this is a file, not a folder \(give another --out\)"):
+        run(config)
+
+
+def test_an_out_that_may_not_be_written_to_is_refused_before_a_model_is_loaded(world: World) -> None:
+    world.write(ugly())
+    world.out.mkdir(mode=0o500)
+    if os.access(world.out, os.W_OK):
+        pytest.skip("root may write everywhere")
+    config = EvalConfig(benchmark="mmad", data=world.data, out=world.out, model="no/such/model")
+    with pytest.raises(OutputError, match="cannot be written to"):
+        run(config)
+
+
+def test_answers_of_another_dtype_or_about_other_images_are_refused(world: World) -> None:
+    engine = world.write(ugly())
+    world.run(engine, limit=3, dtype="float32")
+    before = {path.name: path.read_bytes() for path in world.out.iterdir()}
+    with pytest.raises(UsageError, match=r"of the dtype float32, this run's is bfloat16 \(give another --out"):
+        world.run(engine, dtype="bfloat16")
+    other = world.folder / "other"
+    shutil.copytree(world.folder, other, ignore=shutil.ignore_patterns("out"))
+    with pytest.raises(UsageError, match=f"about the images in {world.folder}, this run's is {other}"):
+        world.run(engine, dtype="float32", root=other)
+    assert {path.name: path.read_bytes() for path in world.out.iterdir()} == before
+    # The same folder by another name is the same.
+    assert world.run(engine, dtype="float32", root=other / "..").resumed == 3
+
+
+def test_a_mended_image_is_asked_again(world: World) -> None:
+    engine = world.write(ugly())
+    good = (world.folder / "a.png").read_bytes()
+    (world.folder / "a.png").write_bytes(b"no image")
+    assert world.run(engine).failed == 2
+    (world.folder / "a.png").write_bytes(good)
+    spy = Spy(engine.model)
+    result = world.run(spy)
+    assert [request.id for request in spy.seen] == ["a1", "a2"]
+    assert (result.failed, result.resumed, result.metrics["errors"]) == (0, 5, 0)
+    assert sorted(p.sample_id for p in world.predictions()) == [item.id for item, _ in ugly()]
+    straight = world.run(engine, out=world.folder / "straight")
+    assert result.metrics == straight.metrics
+
+
+def test_the_images_may_lie_elsewhere(world: World) -> None:
+    engine = world.write(ugly())
+    elsewhere = world.folder / "elsewhere"
+    elsewhere.mkdir()
+    for path in world.folder.glob("*.png"):
+        path.rename(elsewhere / path.name)
+    assert world.run(engine, root=elsewhere).failed == 0
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from iadr1.config import EvalConfig
+from iadr1.stages.evaluate import run
+
+data, out, answers = map(Path, sys.argv[1:])
+config = EvalConfig(benchmark="mmad", data=data, out=out, engine="replay", model=str(answers), batch_size=2)
+run(config, progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 4 else None)
+"""
+
+
+def test_kill_9_loses_no_answer_that_was_counted(world: World) -> None:
+    engine = world.write(ugly())
+    straight = world.run(engine, out=world.folder / "straight")
+    words = [str(world.data), str(world.out), engine.model]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(world.predictions()) == 4
+    result = world.run(engine)
+    assert result.resumed == 4
+    assert result.metrics == straight.metrics
+    whole = list(read_records(straight.out / "predictions.jsonl", Prediction))
+    assert world.predictions() == whole
+
+
 # wrong use
 
 
@@ -343,6 +450,8 @@ def test_wrong_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.run(engine, batch_size=0)
     with pytest.raises(UsageError, match="limit is 0"):
         world.run(engine, limit=0)
+    with pytest.raises(UsageError, match="seed is -1"):
+        world.run(engine, seed=-1)
     monkeypatch.chdir(world.folder)
     with pytest.raises(UsageError, match="'iadr1 prepare'"):
         run(EvalConfig(benchmark="grounding"), engine=engine)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -131,6 +134,34 @@ def test_another_world_replaces_the_old_one_completely(tmp_path: Path) -> None:
     assert replaced == files(tmp_path / "b")
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from iadr1.config import PrepareConfig
+from iadr1.stages.prepare import run
+
+def progress(stage, done, total):
+    if stage == sys.argv[3] and done == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config = PrepareConfig(fewshot_images=4, eval_images=3, photos=2, seed=int(sys.argv[2]), out=Path(sys.argv[1]))
+run(config, progress=progress)
+"""
+
+
+@pytest.mark.parametrize(("stage", "before"), [("few-shot images", False), ("MVTec images", True)])
+def test_what_a_killed_run_left_is_its_own(tmp_path: Path, stage: str, before: bool) -> None:
+    config = PrepareConfig(fewshot_images=4, eval_images=3, photos=2, out=tmp_path / "a")
+    if before:
+        run(config)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "a"), "5", stage]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    summary = run(config)
+    assert summary.lines[-1] != "Everything is there already, nothing was written."
+    run(dataclasses.replace(config, out=tmp_path / "b"))
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
 def test_a_foreign_file_stops_the_run_and_stays(tmp_path: Path) -> None:
     config = PrepareConfig(fewshot_images=2, eval_images=1, photos=0, out=tmp_path)
     (tmp_path / "data").mkdir()
@@ -170,6 +201,8 @@ def test_out_is_the_current_folder_by_default(tmp_path: Path, monkeypatch: pytes
         ({"photos": -1}, "photos is -1"),
         ({"source": "mmad", "out": Path("x.jsonl")}, "the source 'mmad' needs --root"),
         ({"source": "mvtec", "root": Path("x"), "out": None}, "the source 'mvtec' needs --out"),
+        ({"source": "mmad", "root": Path(), "photos": 3, "seed": 5}, "'mmad' has no use for --photos, --seed"),
+        ({"source": "mvtec3d", "root": Path(), "eval_images": 3, "seed": 5}, "no use for --eval-images .leave"),
     ],
 )
 def test_wrong_usage_is_told(tmp_path: Path, change: dict[str, object], message: str) -> None:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from iadr1.config import DetectConfig
-from iadr1.errors import OutputError
+from iadr1.errors import UsageError
+from iadr1.masks import check_segmenter
 from iadr1.models import LoadOptions, load_engine
 from iadr1.models.base import Engine
 from iadr1.provenance import describe, write_run
-from iadr1.records import Detection, RecordWriter, done_keys, read_records
+from iadr1.records import Detection, RecordWriter, read_records
 from iadr1.reports.html import write_csv, write_report
 from iadr1.stages.detect.detector import Detector
-from iadr1.stages.detect.folder import RECORDS, REPORT, TABLE, claim, run_key
+from iadr1.stages.detect.folder import RECORDS, REPORT, TABLE, check_folder, claim, make_folder, run_key, take_up
 from iadr1.stages.detect.photos import References, find_photos, image_root, load_batches
 
 __all__ = ["DetectSummary", "run"]
@@ -49,7 +50,8 @@ def run(
 ) -> DetectSummary:
     """Look at every photo and write records, masks, overlays, `summary.csv`, `report.html` and `run.json`.
 
-    Photos that already have a record in the folder are skipped, so that a killed run goes on where it stopped.
+    Photos that already have a record in the folder are skipped, so that a killed run goes on where it stopped; those
+    that failed are tried again. Nothing is made or changed before settings and model are known to be good.
 
     Args:
         config: The stage's settings.
@@ -57,22 +59,24 @@ def run(
         engine: A loaded engine instead of the one `config` names.
 
     Raises:
-        UsageError: No photos, or the folder holds the results of other settings.
+        UsageError: A setting that cannot be, no photos, or the folder holds the results of other settings.
         ModelError: The model cannot be loaded or used.
         OutputError: The folder cannot be written to.
     """
+    _check(config)
     photos = find_photos(config.images, config.out, glob=config.glob)
     references = References(config.references) if config.references else None
-    _make_folder(config.out)
+    check_folder(config.out)
     engine = engine or load_engine(
         config.engine, config.model, LoadOptions(config.device, config.dtype, config.attention, config.batch_size)
     )
     detector = Detector(config, engine)
     key = run_key(config, engine)
     claim(config, key)
+    make_folder(config.out)
     info = describe("detect", config, extra={"run_key": key})
     write_run(config.out, info)
-    done = done_keys(config.out / RECORDS, Detection, lambda record: record.image)
+    done = take_up(config, photos)
     waiting = [photo for photo in photos if photo.name not in done]
     skipped = finished = len(photos) - len(waiting)
     report = progress or (lambda done, total: None)
@@ -87,12 +91,14 @@ def run(
     return _finish(config, info, skipped=skipped, no_score=detector.no_score)
 
 
-def _make_folder(out: Path) -> None:
-    """Fails before a model is loaded where nothing can be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder: {error.strerror}", where=str(out)) from error
+def _check(config: DetectConfig) -> None:
+    """Refuse what cannot be, and what would silently be left out."""
+    for name, value in (("batch_size", config.batch_size), ("max_new_tokens", config.max_new_tokens)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}, it must be at least 1")
+    check_segmenter(config.segmenter)
+    if not config.masks and config.segmenter != DetectConfig.segmenter:
+        raise UsageError(f"the segmenter {config.segmenter!r} draws nothing without masks", hint="add --masks")
 
 
 def _finish(config: DetectConfig, info: dict[str, Any], *, skipped: int, no_score: str | None) -> DetectSummary:

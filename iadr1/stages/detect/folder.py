@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ from iadr1.config import DetectConfig
 from iadr1.errors import OutputError, UsageError
 from iadr1.models.base import Engine
 from iadr1.provenance import digest, plain
-from iadr1.records import Detection, read_records
-from iadr1.stages.detect.photos import image_root
+from iadr1.records import Detection, done_keys, read_records, write_records
+from iadr1.stages.detect.photos import Photo, image_root
 
 RECORDS = "detections.jsonl"
 RUN, REPORT, TABLE = "run.json", "report.html", "summary.csv"
@@ -31,6 +33,56 @@ def run_key(config: DetectConfig, engine: Engine) -> dict[str, str]:
     settings["references"] = str(config.references.resolve()) if config.references else None
     settings["segmenter"] = config.segmenter if config.masks else None
     return {"settings": digest(settings), "model": engine.model, "weights": engine.fingerprint}
+
+
+def check_folder(out: Path) -> None:
+    """Make sure that the folder is there or can be made, without making it.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise _no_folder(out, f"{str(there)!r} is a file")
+    if there != out and not os.access(there, os.W_OK | os.X_OK):
+        raise _no_folder(out, f"{str(there)!r} is read-only")
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder where it is not there yet.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_folder(out, str(error.strerror)) from error
+
+
+def _no_folder(out: Path, why: str) -> OutputError:
+    return OutputError(f"cannot make the folder: {why}", where=str(out), hint="name another folder with --out")
+
+
+def take_up(config: DetectConfig, photos: Sequence[Photo]) -> set[str]:
+    """The names of the photos that earlier runs have done.
+
+    Records of failures are taken out of the file where their photo is about to be looked at again or is gone, so that
+    a mended photo gets its result and none has two records.
+
+    Raises:
+        DataError: The records cannot be read.
+        OutputError: They cannot be written.
+    """
+    path, root, again = config.out / RECORDS, image_root(config.images), {photo.name for photo in photos}
+
+    def failed(record: Detection) -> bool:
+        return record.error is not None and (record.image in again or not (root / record.image).exists())
+
+    done = done_keys(path, Detection, lambda record: "" if failed(record) else record.image)
+    if "" in done:
+        write_records(path, (record for record in read_records(path, Detection) if not failed(record)))
+    return done - {""}
 
 
 def claim(config: DetectConfig, key: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from iadr1.errors import ImageError, UsageError
-from iadr1.images import find_images, open_image
+from iadr1.images import IMAGE_SUFFIXES, find_images, open_image
 
 BATCH_PIXELS = 100_000_000
 """A batch is closed early at this many pixels, so that a few huge photos do not fill the memory."""
@@ -30,21 +30,34 @@ class Photo:
 def find_photos(images: Path, out: Path, *, glob: str = "*") -> list[Photo]:
     """The photos whose file name matches `glob`, in sorted order, without results of an earlier run in the folder.
 
+    A photo has the same slug whatever `glob` is, so that runs over different photos of a folder can share an `out`.
+
     Raises:
         UsageError: There are none, or `out` is the folder of the photos itself.
     """
     root, results = image_root(images).resolve(), out.resolve()
     if results == root:
         raise UsageError(f"--out {str(out)!r} is the folder of the photos", hint="name another folder")
-    paths = find_images(images, glob=glob)
+    paths, together = find_images(images, glob=glob), _all_photos(images)
     if root in results.parents:  # masks and overlays of an earlier run are no photos
-        paths = [path for path in paths if results not in path.resolve().parents]
-    if not paths:
+        together = [path for path in together if results not in path.resolve().parents]
+    relative = [PurePosixPath(path.relative_to(image_root(images)).as_posix()) for path in together]
+    photos = {
+        path: Photo(path, utf8(str(name)), slug)
+        for path, name, slug in zip(together, relative, _slugs(relative), strict=True)
+    }
+    chosen = [photos[path] for path in paths if path in photos]
+    if not chosen:
         raise UsageError(f"no images in {str(images)!r} besides the results in {str(out)!r}")
-    relative = [PurePosixPath(path.relative_to(image_root(images)).as_posix()) for path in paths]
-    return [
-        Photo(path, utf8(str(name)), slug) for path, name, slug in zip(paths, relative, _slugs(relative), strict=True)
-    ]
+    return chosen
+
+
+def _all_photos(images: Path) -> list[Path]:
+    """All photos below a folder; for a single photo those that lie directly beside it, and itself."""
+    if not images.is_file():
+        return find_images(images)
+    beside = (path for path in images.parent.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted({images, *beside})
 
 
 def image_root(images: Path) -> Path:
@@ -62,7 +75,7 @@ def _slugs(names: Sequence[PurePosixPath]) -> list[str]:
     slugs = [_safe(name.with_suffix("")) for name in names]
     while True:
         counts = Counter(slug.casefold() for slug in slugs)
-        if max(counts.values()) == 1:
+        if max(counts.values(), default=1) == 1:
             return slugs
         # `a.png` and `a.jpg` become `a.png-<hash>` and `a.jpg-<hash>`; the hash of the whole name ends the search.
         slugs = [
@@ -98,6 +111,8 @@ class References:
     """
 
     def __init__(self, folder: Path) -> None:
+        if not folder.exists():
+            raise UsageError(f"no folder {str(folder)!r}", hint="--references names photos of good products")
         self._root = folder.parent if folder.is_file() else folder
         self._by_stem: dict[PurePosixPath, Path] = {}
         self._first: dict[PurePosixPath, list[Path]] = {}

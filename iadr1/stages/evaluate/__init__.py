@@ -1,7 +1,7 @@
 """`iadr1 eval BENCHMARK`: ask a model every question of a samples file, write its answers down, score them.
 
-A run killed at any moment goes on where it stopped; answers of another protocol, model or samples file are never
-mixed.
+A run killed at any moment goes on where it stopped, and asks again where an image could not be used; answers of
+another protocol, model, dtype, samples file or image root are never mixed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from iadr1.reports import tables
 from iadr1.stages.evaluate.asking import Asker, Progress, answer_all
 from iadr1.stages.evaluate.folder import (
     BENCHMARKS,
+    check_folder,
     check_settings,
+    drop_failed,
     protocol_of,
     read_samples,
     refuse_other_answers,
@@ -76,9 +78,11 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
         engine: The model, already loaded; by default `config.engine` with `config.model`.
 
     Raises:
-        UsageError: Unknown benchmark, no data, or the folder holds answers of another protocol, model or data.
+        UsageError: Unknown benchmark, no data, or the folder holds another command's run, or answers of another
+            protocol, model, dtype, samples file or image root.
         DataError: A sample does not fit the benchmark.
         ModelError: The model cannot be loaded or run.
+        OutputError: The folder cannot be written to.
     """
     started = time.monotonic()
     benchmark = check_settings(config)
@@ -86,6 +90,7 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
     out = config.out or Path("runs") / f"eval-{config.benchmark}"
     samples = read_samples(data, benchmark, shots=config.shots, limit=config.limit, seed=config.seed)
     root = resolve_root(data, config.root)
+    check_folder(out)
     if engine is None:
         options = LoadOptions(config.device, config.dtype, config.attention, config.batch_size)
         engine = load_engine(config.engine, config.model, options)
@@ -96,11 +101,16 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
         "eval",
         config,
         data=[data],
-        extra={"protocol": {"hash": key, **protocol}, "model_fingerprint": model.fingerprint},
+        extra={
+            "protocol": {"hash": key, **protocol},
+            "model_fingerprint": model.fingerprint,
+            "root": str(root.resolve()),
+        },
     )
 
     path = out / "predictions.jsonl"
-    done = refuse_other_answers(path, protocol=key, fingerprint=model.fingerprint, data=info["data"])
+    refuse_other_answers(path, info, protocol=key, fingerprint=model.fingerprint)
+    done = drop_failed(path)
     provenance.write_run(out, {**info, "finished": False})
     left = [sample for sample in samples if sample.id not in done]
     asker = Asker(

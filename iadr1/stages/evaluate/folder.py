@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from iadr1 import prompts
 from iadr1.config import EvalConfig
-from iadr1.errors import DataError, UsageError
+from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.metrics import choice
 from iadr1.models import Profile
-from iadr1.records import Prediction, Sample, Task, done_keys, read_records
+from iadr1.records import Prediction, Sample, Task, done_keys, read_records, write_records
 
 _READING_VERSION = 1
 """Raised whenever `prompts` reads answers differently, so that old predictions are not mixed with new ones."""
@@ -52,7 +53,7 @@ def check_settings(config: EvalConfig) -> Benchmark:
     """
     if config.benchmark not in BENCHMARKS:
         raise UsageError(f"no benchmark {config.benchmark!r}", hint=f"known benchmarks: {', '.join(BENCHMARKS)}")
-    for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("limit", 1), ("shots", 0)):
+    for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("limit", 1), ("shots", 0), ("seed", 0)):
         value = getattr(config, name)
         if value is not None and value < least:
             raise UsageError(f"{name} is {value}, it must be at least {least}")
@@ -121,37 +122,88 @@ def protocol_of(fmt: prompts.Format, profile: Profile, *, shots: int, max_new_to
     }
 
 
-def refuse_other_answers(path: Path, *, protocol: str, fingerprint: str, data: Mapping[str, str]) -> set[str]:
-    """The ids answered by an earlier run of the same protocol, model and samples file; empty without one.
-
-    Args:
-        path: `predictions.jsonl`; a half-written last line is cut off.
-        protocol: Hash of this run's protocol.
-        fingerprint: This run's model.
-        data: SHA-256 of this run's samples file, by path.
+def check_folder(out: Path) -> None:
+    """Make sure, before a model is loaded, that a folder can be written to and is free or holds an evaluation.
 
     Raises:
-        UsageError: The answers are of another protocol, model or samples file.
+        OutputError: It, or a folder it would be made in, is a file or may not be written to.
+        UsageError: It holds another command's run.
     """
-    hint = "give another --out, or delete the folder to start again"
-    done = done_keys(path, Prediction, lambda prediction: prediction.sample_id)
-    if not done:
-        return done
+    nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise OutputError("this is a file, not a folder", where=str(nearest), hint=_OTHER)
+    if not os.access(nearest, os.W_OK):
+        raise OutputError("this folder cannot be written to", where=str(nearest), hint=_OTHER)
+    run_file = out / "run.json"
+    if run_file.exists():
+        command = _read_run(run_file).get("command")
+        if command != "eval":
+            raise UsageError(f"the folder holds a run of another command ({command})", where=str(out), hint=_OTHER)
+
+
+def refuse_other_answers(path: Path, now: Mapping[str, Any], *, protocol: str, fingerprint: str) -> None:
+    """Make sure that the answers an earlier run left are of the same protocol, model, samples, images and dtype.
+
+    Args:
+        path: `predictions.jsonl`; it may be absent.
+        now: What this run's `run.json` will hold.
+        protocol: Hash of this run's protocol.
+        fingerprint: This run's model.
+
+    Raises:
+        UsageError: They are of another one.
+    """
+    if not done_keys(path, Prediction, lambda prediction: prediction.sample_id):
+        return
     for prediction in read_records(path, Prediction):
         theirs = prediction.model.rpartition("@")[2]
-        for name, before, now in (("protocol", prediction.protocol, protocol), ("model", theirs, fingerprint)):
-            if before != now:
-                raise UsageError(
-                    f"its answers are of the {name} {before}, this run's is {now}", where=str(path), hint=hint
-                )
+        for name, before, this in (("protocol", prediction.protocol, protocol), ("model", theirs, fingerprint)):
+            _refuse_other(f"of the {name}", before, this, path)
     run_file = path.with_name("run.json")
     try:
-        hashes = json.loads(run_file.read_text(encoding="utf-8"))["data"].values()
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageError("it does not say which samples were asked", where=str(run_file), hint=hint) from error
-    before, now = "".join(hashes)[:16], "".join(data.values())[:16]
-    if before != now:
+        earlier = {name: read(_read_run(run_file)) for name, read in _CONDITIONS.items()}
+    except (KeyError, AttributeError, TypeError) as error:
         raise UsageError(
-            f"its answers are for the samples file {before}, this run's is {now}", where=str(path), hint=hint
-        )
-    return done
+            "it does not say which samples were asked, and how", where=str(run_file), hint=_NEXT
+        ) from error
+    for name, read in _CONDITIONS.items():
+        _refuse_other(name, earlier[name], read(now), path)
+
+
+def drop_failed(path: Path) -> set[str]:
+    """The ids an earlier run has answered; those whose image could not be used are removed, to be asked again.
+
+    Args:
+        path: `predictions.jsonl`; it may be absent.
+    """
+    every = done_keys(path, Prediction, lambda prediction: prediction.sample_id)
+    if not every:
+        return every
+    failed = {prediction.sample_id for prediction in read_records(path, Prediction) if prediction.error}
+    if failed:
+        write_records(path, (prediction for prediction in read_records(path, Prediction) if not prediction.error))
+    return every - failed
+
+
+_OTHER = "give another --out"
+_NEXT = "give another --out, or delete the folder to start again"
+
+_CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "for the samples file": lambda info: "".join(info["data"].values())[:16],
+    "about the images in": lambda info: str(info["root"]),
+    "of the dtype": lambda info: str(info["config"]["dtype"]),
+}
+"""What else must be equal for answers to be of one run, and where `run.json` holds it."""
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read: {error}", where=str(path), hint=_NEXT) from error
+    return value if isinstance(value, dict) else {}
+
+
+def _refuse_other(what: str, before: str, now: str, path: Path) -> None:
+    if before != now:
+        raise UsageError(f"its answers are {what} {before}, this run's is {now}", where=str(path), hint=_NEXT)

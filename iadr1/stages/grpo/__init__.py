@@ -6,6 +6,7 @@ rewards see parsed answers, and a killed run goes on from its last whole checkpo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,14 +101,21 @@ def _check_settings(config: TrainConfig) -> None:
         "max_new_tokens": 1,
         "save_steps": 1,
         "shots": 0,
+        "seed": 0,
+        "learning_rate": 0,
+        "beta": 0,
+        "epsilon": 0,
     }
     for key, least in at_least.items():
-        if (value := getattr(config, key)) < least:
-            raise UsageError(f"{key} is {value}, it must be at least {least}")
+        # Written so that NaN is refused as well.
+        if not least <= (value := getattr(config, key)) < math.inf:
+            raise UsageError(f"{key} is {value}, it must be at least {least} and finite")
     if config.limit is not None and config.limit < 1:
         raise UsageError(f"limit is {config.limit}, it must be at least 1")
-    if config.temperature <= 0:
-        raise UsageError(f"temperature is {config.temperature}, it must be above 0", hint="GRPO needs varied answers")
+    if not 0 < config.temperature < math.inf:
+        raise UsageError(
+            f"temperature is {config.temperature}, it must be above 0 and finite", hint="GRPO needs varied answers"
+        )
     if config.batch_size % config.generations:
         lower = max(config.generations, config.batch_size // config.generations * config.generations)
         raise UsageError(
