@@ -68,7 +68,7 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     attention: str = "auto"
     deepspeed: Path | None = None
-    save_steps: int = 20
+    save_steps: int = 5
     limit: int | None = None
     seed: int = 42
 
@@ -130,6 +130,7 @@ def build(
         ConfigError: Unknown key, wrong type, a value that is not YAML, or a recipe that is not a mapping.
     """
     values: dict[str, Any] = _read_recipe(recipe) if recipe is not None else {}
+    in_recipe = set(values)
     values.update({key: value for key, value in (given or {}).items() if value is not None})
     for text in overrides:
         key, sign, value = text.partition("=")
@@ -139,7 +140,7 @@ def build(
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
-            raise ConfigError(f"no key {key!r}{_suggest(key, hints)}", where=str(recipe) if recipe else None)
+            raise ConfigError(f"no key {key!r}{_suggest(key, hints)}", where=str(recipe) if key in in_recipe else None)
     return kind(**{key: _convert(key, value, hints[key]) for key, value in values.items()})
 
 

@@ -128,6 +128,7 @@ class Detection(Record):
     """
 
     image: str
+    image_sha256: str | None = None
     width: int = 0
     height: int = 0
     verdict: Verdict

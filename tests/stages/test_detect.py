@@ -479,3 +479,15 @@ def test_only_the_photos_that_match_the_pattern_are_looked_at(images: Path) -> N
         "1_test.jpg": ("1_temp.jpg",),
         "2_test.jpg": ("1_temp.jpg",),  # no template of its own: the first photo of the folder
     }
+
+
+def test_a_photo_that_was_replaced_is_looked_at_again(images: Path) -> None:
+    detect.run(_config(images), engine=FakeEngine(default=NORMAL))
+    Image.new("RGB", (30, 20), (200, 10, 10)).save(images / "a.png")
+    engine = FakeEngine(default=BAD)
+    summary = detect.run(_config(images), engine=engine)
+    records = _records(summary.out)
+    assert (records["a.png"].verdict, records["a.png"].width) == ("anomalous", 30)
+    assert records["b.png"].verdict == "normal"
+    assert summary.skipped == len(records) - 1
+    assert {request.id for request in engine.asked} == {"a.png"}

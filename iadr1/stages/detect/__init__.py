@@ -139,4 +139,6 @@ def _report_head(config: DetectConfig, info: dict[str, Any], no_score: str | Non
         "Config hash": info["config_hash"],
         "iadr1": info["iadr1"],
     }
+    if config.model == "tiny":
+        head["Note"] = "tiny is a demonstration trained on drawn pictures, not an inspector of real products"
     return {**head, "No scores": no_score} if no_score else head

@@ -97,6 +97,7 @@ class Detector:
         defects, masks = self._defects(item.image, _distinct(answer.boxes or ()), item.photo.slug)
         return Detection(
             image=item.photo.name,
+            image_sha256=item.sha256,
             width=item.image.width,
             height=item.image.height,
             verdict=_verdict(answer),

@@ -10,6 +10,7 @@ from typing import Any
 
 from iadr1.config import DetectConfig
 from iadr1.errors import OutputError, UsageError
+from iadr1.images import file_sha256
 from iadr1.models.base import Engine
 from iadr1.provenance import digest, plain
 from iadr1.records import Detection, done_keys, read_records, write_records
@@ -67,22 +68,32 @@ def _no_folder(out: Path, why: str) -> OutputError:
 def take_up(config: DetectConfig, photos: Sequence[Photo]) -> set[str]:
     """The names of the photos that earlier runs have done.
 
-    Records of failures are taken out of the file where their photo is about to be looked at again or is gone, so that
-    a mended photo gets its result and none has two records.
+    Records of failures are taken out of the file where their photo is about to be looked at again or is gone, and
+    records of photos whose bytes have changed since, so that a mended or replaced photo gets its own result and none
+    has two records.
 
     Raises:
         DataError: The records cannot be read.
         OutputError: They cannot be written.
     """
-    path, root, again = config.out / RECORDS, image_root(config.images), {photo.name for photo in photos}
+    path, root, again = config.out / RECORDS, image_root(config.images), {photo.name: photo for photo in photos}
 
-    def failed(record: Detection) -> bool:
-        return record.error is not None and (record.image in again or not (root / record.image).exists())
+    def stale(record: Detection) -> bool:
+        if record.error is not None:
+            return record.image in again or not (root / record.image).exists()
+        return record.image in again and _sha256(again[record.image].path) != record.image_sha256
 
-    done = done_keys(path, Detection, lambda record: "" if failed(record) else record.image)
+    done = done_keys(path, Detection, lambda record: "" if stale(record) else record.image)
     if "" in done:
-        write_records(path, (record for record in read_records(path, Detection) if not failed(record)))
+        write_records(path, (record for record in read_records(path, Detection) if record.image in done))
     return done - {""}
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except OSError:  # it is looked at again, and then its record says what is wrong
+        return None
 
 
 def claim(config: DetectConfig, key: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from iadr1.errors import ImageError, UsageError
-from iadr1.images import IMAGE_SUFFIXES, find_images, open_image
+from iadr1.images import IMAGE_SUFFIXES, file_sha256, find_images, open_image
 
 BATCH_PIXELS = 100_000_000
 """A batch is closed early at this many pixels, so that a few huge photos do not fill the memory."""
@@ -154,6 +154,7 @@ class Loaded:
     reference: Image.Image | None = None
     reference_name: str | None = None
     error: str | None = None
+    sha256: str | None = None
 
     @property
     def pixels(self) -> int:
@@ -178,7 +179,7 @@ def _load(photo: Photo, references: References | None) -> Loaded:
     try:
         image = open_image(photo.path)
         if references is None or path is None:
-            return Loaded(photo, image)
-        return Loaded(photo, image, open_image(path), references.name(path))
+            return Loaded(photo, image, sha256=file_sha256(photo.path))
+        return Loaded(photo, image, open_image(path), references.name(path), sha256=file_sha256(photo.path))
     except ImageError as error:
         return Loaded(photo, error=utf8(str(error)))
