@@ -7,12 +7,17 @@ looks at every photo of FOLDER with the embedded model and prints a line for eac
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from iadr1.config import DetectConfig
 from iadr1.records import Detection, read_records
 from iadr1.stages import detect
+
+
+# As the command line does, before torch is loaded: waiting threads leave the cores to others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(folder: Path, out: Path = Path("runs/from_python")) -> int:
