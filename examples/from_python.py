@@ -15,7 +15,6 @@ from iadr1.config import DetectConfig
 from iadr1.records import Detection, read_records
 from iadr1.stages import detect
 
-
 # As the command line does, before torch is loaded: waiting threads leave the cores to others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
