@@ -17,7 +17,7 @@ import jsonlines
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from iadr1.errors import DataError, OutputError
-from iadr1.geometry import Box
+from iadr1.geometry import Box, Size
 
 Task = Literal["choice", "anomaly", "grounding"]
 Verdict = Literal["anomalous", "normal", "undecided"]
@@ -40,11 +40,18 @@ class Record(BaseModel):
 
 
 class Defect(Record):
-    """One defect of a sample: its type and, where known, where it is."""
+    """One defect of a sample: its type and, where known, where it is.
+
+    `mask` is a file relative to the samples' root, defective where its value is above `mask_threshold`; it may hold
+    the image's other defects as well. `mask_rle` is a mask of this defect alone as COCO RLE (`counts`, `size`), for
+    sets that draw polygons instead of mask files.
+    """
 
     type: str
     box: Box | None = None
     mask: RelativePath | None = None
+    mask_threshold: int = 0
+    mask_rle: dict[str, object] | None = None
     location: str | None = None
     attributes: dict[str, str] = Field(default_factory=dict)
 
@@ -55,6 +62,12 @@ class Sample(Record):
     `options` maps letters to texts in the order shown; `answer` is a letter for `task="choice"`, `Yes`/`No` for
     `task="anomaly"`, and empty for `task="grounding"`, whose truth is the boxes of `defects` (the targets named
     in `question`, whatever they are).
+
+    `question_type` is the set's own word; `subtask` is the one its benchmark reports the question under, where that
+    differs. `references` are normal images in the order the benchmark shows them, `similar_references` those most
+    like the image first. `reasoning_source` says who wrote `reasoning`: a person, a model, or `template`.
+    `image_size` is (width, height) in pixels after EXIF orientation. `missing` marks an image that was absent when
+    the sample was made: it then has neither hash nor size.
     """
 
     id: str = Field(min_length=1)
@@ -63,18 +76,28 @@ class Sample(Record):
     split: str
     image: RelativePath
     references: tuple[RelativePath, ...] = ()
+    similar_references: tuple[RelativePath, ...] = ()
     task: Task
     question: str
     options: dict[str, str] = Field(default_factory=dict)
     answer: str = ""
     question_type: str
+    subtask: str = ""
     is_anomalous: bool | None = None
     defects: tuple[Defect, ...] = ()
     reasoning: str | None = None
+    reasoning_source: str | None = None
     held_out: bool = False
     licence: str = "unknown"
     source: str = ""
     image_sha256: str | None = None
+    image_size: Size | None = None
+    missing: bool = False
+
+    @property
+    def reported_as(self) -> str:
+        """The subtask the question counts under: `subtask`, else `question_type`."""
+        return self.subtask or self.question_type
 
     @model_validator(mode="after")
     def _answer_fits_task(self) -> Sample:

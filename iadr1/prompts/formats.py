@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from iadr1.geometry import Box
@@ -73,6 +73,7 @@ class Answer:
         locations: 3x3 words as written.
         types: Defect types as written.
         boxes: Boxes in pixels of the stored image; empty means "no defect".
+        text: The whole completion, for rewards that repeat published code on the raw text.
     """
 
     status: ParseStatus
@@ -83,3 +84,4 @@ class Answer:
     locations: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     boxes: tuple[LabelledBox, ...] | None = None
+    text: str = field(default="", compare=False)

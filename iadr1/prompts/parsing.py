@@ -35,7 +35,7 @@ def parse(text: str, fmt: Format, *, options: Mapping[str, str] | None = None, f
         answer = _parse_boxes(text, frame, empty_is_answer=fmt == "boxes")
     if answer.status == "ok" and fmt in _SHAPES and not _SHAPES[fmt].fullmatch(text):
         answer = replace(answer, status="repaired", reason="not one reasoning block and then one answer block")
-    return replace(answer, think=think)
+    return replace(answer, think=think, text=text)
 
 
 def _blocks(*tags: str) -> str:
