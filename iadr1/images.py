@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def open_image(path: Path) -> Image.Image:
     try:
         if path.stat().st_size == 0:
             raise ImageError("the file is empty (0 bytes)", where=str(path))
-        with _open_bounded(path) as image:
+        with _open_bounded(path, name=path) as image:
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
@@ -42,10 +43,10 @@ def open_image(path: Path) -> Image.Image:
         raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
 
 
-def _open_bounded(path: Path) -> Image.Image:
+def _open_bounded(file: Path | BytesIO, *, name: Path) -> Image.Image:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        image = Image.open(path)
+        image = Image.open(file)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     if image.width * image.height > MAX_PIXELS:
@@ -53,7 +54,7 @@ def _open_bounded(path: Path) -> Image.Image:
         image.close()
         raise ImageError(
             f"the image is {size} px, above the limit of {MAX_PIXELS // 1_000_000} million pixels",
-            where=str(path),
+            where=str(name),
             hint="scale it down or cut it into tiles",
         )
     return image
@@ -93,7 +94,7 @@ def open_mask(path: Path, *, threshold: int = 0) -> NDArray[np.bool_]:
         ImageError: The file cannot be read.
     """
     try:
-        with _open_bounded(path) as image:
+        with _open_bounded(path, name=path) as image:
             values = np.asarray(ImageOps.exif_transpose(image))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"cannot read the mask: {_reason(error)}", where=str(path)) from error
@@ -143,6 +144,30 @@ def _walk(folder: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             yield path
+
+
+def hash_and_size(path: Path) -> tuple[str, Size]:
+    """SHA-256 of an image file, and its (width, height) after EXIF orientation: one read, only the header decoded.
+
+    Raises:
+        ImageError: Missing, empty, not an image, or above `MAX_PIXELS`.
+    """
+    try:
+        data = path.read_bytes()
+        if not data:
+            raise ImageError("the file is empty (0 bytes)", where=str(path))
+        with _open_bounded(BytesIO(data), name=path) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _QUARTER_TURNS
+            size = (image.height, image.width) if turned else (image.width, image.height)
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read", where=str(path)) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
+    return hashlib.sha256(data).hexdigest(), size
+
+
+_EXIF_ORIENTATION = 0x0112
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def file_sha256(path: Path) -> str:

@@ -13,9 +13,9 @@ import iadr1
 
 PACKAGE = Path(iadr1.__file__).parent
 
-L0 = {"errors", "records", "geometry", "images"}
+L0 = {"errors", "records", "geometry", "images", "parallel"}
 L1 = {"prompts", "config", "provenance"}
-L2 = {"rewards", "datasets", "metrics", "models", "masks", "reports"}
+L2 = {"rewards", "datasets", "metrics", "models", "masks", "reports", "exports"}
 BELOW = {
     **dict.fromkeys(L0, L0),
     **dict.fromkeys(L1, L0),

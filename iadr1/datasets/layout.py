@@ -47,65 +47,6 @@ def words(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
-class Files:
-    """The files a set names, checked against the disk: all missing ones are counted before the first record.
-
-    Args:
-        root: The folder all paths are relative to.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._real = root.resolve()
-        self._seen: set[str] = set()
-        self._missing: list[str] = []
-        self._inside: dict[Path, bool] = {}
-
-    def add(self, path: str, *, where: str) -> None:
-        """Check one path, written as POSIX and relative to the root.
-
-        Raises:
-            DataError: The path leaves the root, be it by `..`, as an absolute path or through a link.
-        """
-        if path in self._seen:
-            return
-        self._seen.add(path)
-        parts = path.split("/")
-        if parts[0] in ("", ".") or ":" in parts[0] or ".." in parts or "\\" in path:
-            raise DataError(f"the path {path!r} is not relative to the root or leaves it", where=where)
-        full = self._root / path
-        if not full.is_file():
-            self._missing.append(path)
-        elif not self._is_inside(full):
-            raise DataError(
-                f"the path {path!r} leads out of {str(self._root)!r} through a link",
-                where=where,
-                hint="give the folder that really holds the files as --root, or copy them",
-            )
-
-    def _is_inside(self, full: Path) -> bool:
-        if full.is_symlink():
-            return full.resolve().is_relative_to(self._real)
-        # Folders hold many files: each is resolved once.
-        if full.parent not in self._inside:
-            self._inside[full.parent] = full.parent.resolve().is_relative_to(self._real)
-        return self._inside[full.parent]
-
-    def check(self, *, hint: str) -> None:
-        """Raise where a file is missing.
-
-        Raises:
-            DataError: Says how many are missing and names the first ten.
-        """
-        if self._missing:
-            first = ", ".join(self._missing[:_LISTED])
-            raise DataError(
-                f"{len(self._missing)} of {len(self._seen)} files are missing: {first}",
-                where=str(self._root),
-                hint=hint,
-            )
-
-
 def make_sample(where: str, **fields: Any) -> Sample:
     """A `Sample` from its fields.
 

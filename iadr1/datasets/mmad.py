@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from iadr1.datasets.layout import GOOD, Files, make_sample, words, wrong_layout
-from iadr1.datasets.regions import mask_defects
+from iadr1.datasets.base import Source
+from iadr1.datasets.files import Files
+from iadr1.datasets.layout import GOOD, words, wrong_layout
+from iadr1.datasets.masked import mask_defects
 from iadr1.errors import DataError
 from iadr1.records import Defect, Sample
 
@@ -44,7 +46,7 @@ SUBTASKS: tuple[str, ...] = (
 """MMAD's seven subtasks, after folding."""
 
 
-def scan(root: Path) -> Iterator[Sample]:
+def scan(files: Files) -> Iterator[Sample]:
     """Every question of `mmad.json`, in file order; `id` is `<image>#<number of the question>`.
 
     Options are lettered A, B, C, ... by their position in the file, as the benchmark shows them. References are the
@@ -55,18 +57,17 @@ def scan(root: Path) -> Iterator[Sample]:
     Raises:
         DataError: No `mmad.json`, broken JSON, a malformed question, missing files, a path that leaves the root.
     """
-    index = root / "mmad.json"
+    index = files.root / "mmad.json"
     if not index.is_file():
-        raise wrong_layout(root, TREE)
+        raise wrong_layout(files.root, TREE)
     images = [_image(key, value, index) for key, value in _read(index).items()]
-    files = Files(root)
     for image in images:
         where = f"{index}: {image.path}"
         for path in (image.path, *image.references, *([image.mask] if image.mask else [])):
             files.add(path, where=where)
     files.check(hint="mmad.json names them; the zip archives of jiang-cc/MMAD hold all of them")
     for image in images:
-        yield from _samples(root, image, index)
+        yield from _samples(files, image, index)
 
 
 @dataclass(frozen=True)
@@ -113,18 +114,18 @@ def _image(key: str, value: Any, index: Path) -> _Image:
     return _Image(key, mask, tuple(references), bool(value.get("held_out", False)), conversation)
 
 
-def _samples(root: Path, image: _Image, index: Path) -> Iterator[Sample]:
+def _samples(files: Files, image: _Image, index: Path) -> Iterator[Sample]:
     normal = image.state == GOOD
     defects: tuple[Defect, ...] = ()
     if image.mask is not None:
-        defects = mask_defects(root, image.mask, words(image.state))
+        defects = mask_defects(files, [image.mask], words(image.state), image=image.path)
     elif not normal:
         defects = (Defect(type=words(image.state)),)
     dataset, category = PurePosixPath(image.path).parts[:2]
     for number, entry in enumerate(image.conversation):
         where = f"{index}: {image.path}, question {number + 1}"
         options, answer = _options(entry, where)
-        yield make_sample(
+        sample = files.sample(
             where,
             id=f"{image.path}#{number}",
             dataset=dataset,
@@ -144,6 +145,8 @@ def _samples(root: Path, image: _Image, index: Path) -> Iterator[Sample]:
             licence=LICENCE,
             source="MMAD",
         )
+        if sample is not None:
+            yield sample
 
 
 def _options(entry: Any, where: str) -> tuple[dict[str, str], str]:
@@ -155,3 +158,14 @@ def _options(entry: Any, where: str) -> tuple[dict[str, str], str]:
         raise DataError(f"the answer {entry.get('Answer')!r} is not among the options {sorted(stored)}", where=where)
     letters = dict(zip(stored, string.ascii_uppercase, strict=False))
     return {letters[old]: text for old, text in stored.items()}, letters[entry["Answer"]]
+
+
+SOURCE = Source(
+    scan=scan,
+    title="MMAD",
+    licence=LICENCE,
+    commercial=False,
+    page="https://huggingface.co/datasets/jiang-cc/MMAD",
+    citation="Jiang et al., ICLR 2025, arXiv 2410.09453",
+    tree=TREE,
+)

@@ -24,8 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from iadr1.datasets.layout import GOOD, Files, image_files, make_sample, subfolders, words, wrong_layout
-from iadr1.datasets.regions import mask_defects, regions
+from iadr1.datasets.base import Source
+from iadr1.datasets.files import Files
+from iadr1.datasets.layout import GOOD, image_files, subfolders, words, wrong_layout
+from iadr1.datasets.masked import mask_defects
+from iadr1.datasets.regions import regions
 from iadr1.geometry import LOCATIONS, box_area, location_word
 from iadr1.images import open_mask
 from iadr1.records import Sample
@@ -68,7 +71,7 @@ class _Question:
     wrong: tuple[str, ...]
 
 
-def scan(root: Path, *, seed: int = 0) -> Iterator[Sample]:
+def scan(files: Files, *, seed: int = 0) -> Iterator[Sample]:
     """The questions about every test image, sorted by category, type and number.
 
     Every image is asked for a defect and for its product; a defective one also for the defect's type (not in
@@ -79,17 +82,16 @@ def scan(root: Path, *, seed: int = 0) -> Iterator[Sample]:
     Raises:
         DataError: No category folder found, or masks are missing.
     """
-    images = [image for folder in subfolders(root) for image in _category(root, folder)]
+    images = [image for folder in subfolders(files.root) for image in _category(files.root, folder)]
     if not images:
-        raise wrong_layout(root, TREE)
-    files = Files(root)
+        raise wrong_layout(files.root, TREE)
     for image in images:
         for path in (image.path, *image.references, *([image.mask] if image.state != GOOD else [])):
             files.add(path, where=image.path)
     files.check(hint=f"expected {TREE}")
     vocabulary = _vocabulary(images)
     for image in images:
-        yield from _samples(root, image, vocabulary, seed)
+        yield from _samples(files, image, vocabulary, seed)
 
 
 def _category(root: Path, folder: Path) -> Iterator[_Image]:
@@ -110,16 +112,16 @@ def _vocabulary(images: Sequence[_Image]) -> _Vocabulary:
     return _Vocabulary(tuple(words(name) for name in types), {name: tuple(kinds) for name, kinds in types.items()})
 
 
-def _samples(root: Path, image: _Image, vocabulary: _Vocabulary, seed: int) -> Iterator[Sample]:
+def _samples(files: Files, image: _Image, vocabulary: _Vocabulary, seed: int) -> Iterator[Sample]:
     normal = image.state == GOOD
-    defects = () if normal else mask_defects(root, image.mask, words(image.state))
+    defects = () if normal else mask_defects(files, [image.mask], words(image.state), image=image.path)
     rng = _stream(seed, image.path)
     questions = [_object(image, vocabulary, rng)]
     if not normal:
-        questions += [_type(image, vocabulary, rng), *_place(root, image, rng)]
+        questions += [_type(image, vocabulary, rng), *_place(files.root, image, rng)]
     asked = [_detection(normal), *(_shuffled(question, rng) for question in questions if question.wrong)]
     for number, (question, options, answer) in enumerate(asked):
-        yield make_sample(
+        sample = files.sample(
             image.path,
             id=f"{image.path}#{number}",
             dataset="MVTec3D-AD",
@@ -137,6 +139,8 @@ def _samples(root: Path, image: _Image, vocabulary: _Vocabulary, seed: int) -> I
             licence=LICENCE,
             source="MVTec 3D-AD",
         )
+        if sample is not None:
+            yield sample
 
 
 def _stream(seed: int, path: str) -> np.random.Generator:
@@ -190,3 +194,15 @@ def _place(root: Path, image: _Image, rng: np.random.Generator) -> list[_Questio
     free = [word for number, word in enumerate(LOCATIONS) if number not in touched and word != right]
     text = "There is a defect in the object. Where is the defect?"
     return [_Question("Defect Localization", text, right, tuple(_pick(rng, free, _WRONG_OPTIONS)))]
+
+
+SOURCE = Source(
+    scan=scan,
+    title="MVTec 3D-AD as multiple choice",
+    licence=LICENCE,
+    commercial=False,
+    page="https://www.mvtec.com/company/research/datasets/mvtec-3d-ad",
+    citation="Bergmann et al., VISAPP 2022, arXiv 2112.09045",
+    tree=TREE,
+    options=("seed",),
+)

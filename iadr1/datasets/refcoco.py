@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iadr1.datasets.layout import Files, make_sample, wrong_layout
+from iadr1.datasets.base import Source
+from iadr1.datasets.files import Files
+from iadr1.datasets.layout import wrong_layout
 from iadr1.errors import DataError
 from iadr1.geometry import Box, clip_box, location_word
 from iadr1.records import Defect, Sample
@@ -27,7 +29,7 @@ TREE = "refcoco_train.json (or rec_jsons_processed/*.json) beside train2014/"
 _FIELDS = ("image", "problem", "normal_caption", "solution", "width", "height")
 
 
-def scan(root: Path) -> Iterator[Sample]:
+def scan(files: Files) -> Iterator[Sample]:
     """One grounding sample per referring expression, file by file in sorted order; `id` is `<file>#<position>`.
 
     The named region is the only entry of `defects`, with the expression as its type; whether anything is anomalous
@@ -36,10 +38,10 @@ def scan(root: Path) -> Iterator[Sample]:
     Raises:
         DataError: No such JSON, an entry without its fields, a box outside its image, missing images.
     """
+    root = files.root
     indexes = sorted([*root.glob("*.json"), *(root / "rec_jsons_processed").glob("*.json")])
     if not indexes:
         raise wrong_layout(root, TREE)
-    files = Files(root)
     # Read twice, so that one file's entries are in memory at a time.
     for index in indexes:
         for number, entry in enumerate(_entries(index)):
@@ -47,7 +49,9 @@ def scan(root: Path) -> Iterator[Sample]:
     files.check(hint="all splits use COCO's train2014 images")
     for index in indexes:
         for number, entry in enumerate(_entries(index)):
-            yield _sample(index, number, entry)
+            sample = _sample(files, index, number, entry)
+            if sample is not None:
+                yield sample
 
 
 def _entries(index: Path) -> list[dict[str, Any]]:
@@ -66,12 +70,12 @@ def _entries(index: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _sample(index: Path, number: int, entry: dict[str, Any]) -> Sample:
+def _sample(files: Files, index: Path, number: int, entry: dict[str, Any]) -> Sample | None:
     where = f"{index}: entry {number}"
     box = _box(entry, where)
     size = (int(entry["width"]), int(entry["height"]))
     target = Defect(type=str(entry["normal_caption"]), box=box, location=location_word(box, size))
-    return make_sample(
+    return files.sample(
         where,
         id=f"{index.stem}#{number}",
         dataset=str(entry.get("dataset_name", index.stem)),
@@ -101,3 +105,14 @@ def _box(entry: dict[str, Any], where: str) -> Box:
 
 def _are_numbers(values: list[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+SOURCE = Source(
+    scan=scan,
+    title="RefCOCO/+/g, VLM-R1's JSON",
+    licence=LICENCE,
+    commercial=None,
+    page="https://github.com/lichengunc/refer",
+    citation="Yu et al., ECCV 2016, arXiv 1608.00272; Mao et al., CVPR 2016, arXiv 1511.02283",
+    tree=TREE,
+)

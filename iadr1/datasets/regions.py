@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iadr1.geometry import Box, location_word, mask_box
-from iadr1.images import open_mask
-from iadr1.records import Defect
+from iadr1.geometry import Box, mask_box
 
 MIN_AREA_PX = 4
 """Regions of fewer pixels are taken for noise of the annotation."""
@@ -55,22 +52,3 @@ def regions(mask: NDArray[np.bool_]) -> list[Region]:
             box = (float(xs.start + dx), float(ys.start + dy), float(xs.stop + dx), float(ys.stop + dy))
             found.append(Region(box, area))
     return sorted(found, key=lambda region: (region.box[1], region.box[0]))
-
-
-def mask_defects(root: Path, mask: str, kind: str) -> tuple[Defect, ...]:
-    """One defect of type `kind` for each region of a mask file; one without a box where the mask is empty.
-
-    Every defect names the whole mask file, which also holds the image's other regions.
-
-    Args:
-        root: The folder `mask` is relative to.
-        mask: POSIX path of the mask; pixels above 0 are defective.
-        kind: The defect's type in words.
-    """
-    pixels = open_mask(root / mask)
-    size = (pixels.shape[1], pixels.shape[0])
-    found = tuple(
-        Defect(type=kind, box=region.box, mask=mask, location=location_word(region.box, size))
-        for region in regions(pixels)
-    )
-    return found or (Defect(type=kind, mask=mask),)

@@ -83,7 +83,7 @@ def _prepare_source(config: PrepareConfig, source: Source, report: Progress) -> 
         raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
     _refuse_unused(config, source)
     _refuse_foreign(config.out)
-    options = {"seed": config.seed} if source.seeded else {}
+    options = {"seed": config.seed} if "seed" in source.options else {}
     found = _not_empty(_counted(source.scan(config.root, **options), config.source, report), config.root)
     count = write_records(config.out, found)
     meta = {
@@ -101,7 +101,7 @@ def _prepare_source(config: PrepareConfig, source: Source, report: Progress) -> 
 
 def _refuse_unused(config: PrepareConfig, source: Source) -> None:
     """Sizes and, where nothing is drawn, the seed say nothing about a real data set."""
-    names = ["fewshot_images", "eval_images", "photos", *([] if source.seeded else ["seed"])]
+    names = ["fewshot_images", "eval_images", "photos", *([] if "seed" in source.options else ["seed"])]
     given = [name for name in names if getattr(config, name) != getattr(PrepareConfig, name)]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -202,12 +202,12 @@ def _write_world(config: PrepareConfig, ledger: Ledger, out: Path, report: Progr
         ]
         _write_samples(ledger, name, records, folder, licence)
 
-    pool = mmad.scan(out / WORLD / "fewshot")
+    pool = mmad.SOURCE.read(out / WORLD / "fewshot")
     chosen = fewshot.select(pool, images=config.fewshot_images, seed=config.seed)
     write("fewshot", "fewshot", chosen, lambda sample: {"split": "train"})
-    write("mmad", "MMAD", mmad.scan(out / WORLD / "MMAD"), lambda sample: {})
-    write("mvtec3d", "mvtec_3d", mvtec3d.scan(out / WORLD / "mvtec_3d", seed=config.seed), _as_3d)
-    write("grounding", "refcoco", refcoco.scan(out / WORLD / "refcoco"), _as_grounding)
+    write("mmad", "MMAD", mmad.SOURCE.read(out / WORLD / "MMAD"), lambda sample: {})
+    write("mvtec3d", "mvtec_3d", mvtec3d.SOURCE.read(out / WORLD / "mvtec_3d", seed=config.seed), _as_3d)
+    write("grounding", "refcoco", refcoco.SOURCE.read(out / WORLD / "refcoco"), _as_grounding)
     write("anomaly", "mvtec", exact, lambda sample: {})
     hashes = {sample.image: ledger.files()[f"{WORLD}/fewshot/{sample.image}"] for sample in chosen}
     ledger.write("data/fewshot.leak.json", fewshot.leak_manifest(chosen, hashes).encode())

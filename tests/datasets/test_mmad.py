@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iadr1.datasets.mmad import scan
+from iadr1.datasets.mmad import SOURCE
 from iadr1.errors import DataError
 
 Photo = Callable[[Path], None]
@@ -69,7 +69,7 @@ def write(root: Path, value: object) -> None:
 
 
 def test_every_question_becomes_a_sample_in_file_order(mmad_root: Path) -> None:
-    found = list(scan(mmad_root))
+    found = list(SOURCE.read(mmad_root))
     assert [s.id for s in found] == [f"{BOTTLE}#0", f"{BOTTLE}#1", f"{CANDLE}#0", f"{PUSHPIN}#0", f"{PUSHPIN}#1"]
     assert [s.dataset for s in found] == ["DS-MVTec", "DS-MVTec", "VisA", "MVTec-LOCO", "MVTec-LOCO"]
     assert [s.category for s in found] == ["bottle", "bottle", "candle", "pushpins", "pushpins"]
@@ -80,20 +80,20 @@ def test_every_question_becomes_a_sample_in_file_order(mmad_root: Path) -> None:
 
 
 def test_options_keep_the_file_s_order_and_get_letters_by_position(mmad_root: Path) -> None:
-    kind = list(scan(mmad_root))[1]
+    kind = list(SOURCE.read(mmad_root))[1]
     assert list(kind.options.items()) == [("A", "Bent."), ("B", "Broken large.")]
     assert kind.answer == "B"
 
 
 def test_references_are_the_random_templates_in_order(mmad_root: Path) -> None:
-    assert next(scan(mmad_root)).references == (
+    assert next(SOURCE.read(mmad_root)).references == (
         "MVTec-AD/bottle/train/good/102.png",
         "MVTec-AD/bottle/train/good/026.png",
     )
 
 
 def test_masks_lie_below_the_class_folder_and_give_boxes(mmad_root: Path) -> None:
-    found = list(scan(mmad_root))
+    found = list(SOURCE.read(mmad_root))
     (broken,) = found[0].defects
     assert (broken.type, broken.box, broken.location) == ("broken large", (2, 40, 12, 55), "bottom left")
     assert broken.mask == "DS-MVTec/bottle/rbg_mask/broken_large/000_rbg_mask.png"
@@ -101,7 +101,7 @@ def test_masks_lie_below_the_class_folder_and_give_boxes(mmad_root: Path) -> Non
 
 
 def test_a_normal_image_needs_no_mask(mmad_root: Path) -> None:
-    assert list(scan(mmad_root))[3].defects == ()
+    assert list(SOURCE.read(mmad_root))[3].defects == ()
 
 
 def test_the_synthetic_world_s_additions_are_read(mmad_root: Path) -> None:
@@ -109,7 +109,7 @@ def test_the_synthetic_world_s_additions_are_read(mmad_root: Path) -> None:
     value[CANDLE]["held_out"] = True
     value[CANDLE]["conversation_v2"] = [{**DETECTION, "Reasoning": "It is dark."}]
     write(mmad_root, value)
-    candle = list(scan(mmad_root))[2]
+    candle = list(SOURCE.read(mmad_root))[2]
     assert (candle.held_out, candle.reasoning) == (True, "It is dark.")
 
 
@@ -121,7 +121,7 @@ def test_all_missing_files_are_counted_and_the_first_ten_named(mmad_root: Path, 
     (mmad_root / CANDLE).rename(mmad_root / CANDLE.replace(".JPG", ".jpg"))
     write(mmad_root, value)
     with pytest.raises(DataError, match="14 of 23 files are missing") as caught:
-        next(scan(mmad_root))
+        next(SOURCE.read(mmad_root))
     assert CANDLE in str(caught.value)
     assert "can/test/good/009.jpg" in str(caught.value)
     assert "can/test/good/010.jpg" not in str(caught.value)
@@ -130,7 +130,7 @@ def test_all_missing_files_are_counted_and_the_first_ten_named(mmad_root: Path, 
 def test_a_missing_template_is_an_error(mmad_root: Path) -> None:
     (mmad_root / "MVTec-AD/bottle/train/good/026.png").unlink()
     with pytest.raises(DataError, match=r"1 of 9 files.*026\.png"):
-        next(scan(mmad_root))
+        next(SOURCE.read(mmad_root))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_missing_template_is_an_error(mmad_root: Path) -> None:
 def test_a_path_that_leaves_the_root_is_refused(mmad_root: Path, key: str) -> None:
     write(mmad_root, {key: {"conversation": [DETECTION]}})
     with pytest.raises(DataError, match="leaves it"):
-        next(scan(mmad_root))
+        next(SOURCE.read(mmad_root))
 
 
 def test_a_link_out_of_the_root_is_refused(tmp_path: Path, mmad_root: Path, photo: Photo) -> None:
@@ -149,16 +149,16 @@ def test_a_link_out_of_the_root_is_refused(tmp_path: Path, mmad_root: Path, phot
     (inside / "VisA").symlink_to(mmad_root / "elsewhere", target_is_directory=True)
     write(inside, {"VisA/candle/test/good/000.png": {"conversation": [DETECTION]}})
     with pytest.raises(DataError, match="through a link"):
-        next(scan(inside))
+        next(SOURCE.read(inside))
 
 
 def test_another_layout_shows_what_is_expected_and_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "bottle").mkdir()
     (tmp_path / "license.txt").touch()
     with pytest.raises(DataError, match=r"found: bottle/, license\.txt \(expected mmad\.json beside DS-MVTec/"):
-        next(scan(tmp_path))
+        next(SOURCE.read(tmp_path))
     with pytest.raises(DataError, match="no such folder"):
-        next(scan(tmp_path / "nothing"))
+        next(SOURCE.read(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_another_layout_shows_what_is_expected_and_what_is_there(tmp_path: Path)
 def test_broken_files_name_the_place(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "mmad.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        next(scan(tmp_path))
+        next(SOURCE.read(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -192,4 +192,4 @@ def test_a_malformed_question_names_its_place(mmad_root: Path, change: dict[str,
     value[BOTTLE]["conversation"][1] = {**KIND, **change}
     write(mmad_root, value)
     with pytest.raises(DataError, match=message):
-        list(scan(mmad_root))
+        list(SOURCE.read(mmad_root))

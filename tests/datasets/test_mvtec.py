@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iadr1.datasets.mvtec import scan
+from iadr1.datasets.mvtec import SOURCE
 from iadr1.errors import DataError
 
 Photo = Callable[[Path], None]
@@ -28,7 +28,7 @@ def mvtec_root(tmp_path: Path, photo: Photo, mask: Mask) -> Path:
 
 
 def test_every_image_becomes_a_yes_no_sample(mvtec_root: Path) -> None:
-    found = list(scan(mvtec_root))
+    found = list(SOURCE.read(mvtec_root))
     assert [(s.id, s.split, s.answer, s.is_anomalous) for s in found] == [
         ("bottle/train/good/000.png", "train", "No", False),
         ("bottle/train/good/001.png", "train", "No", False),
@@ -43,7 +43,7 @@ def test_every_image_becomes_a_yes_no_sample(mvtec_root: Path) -> None:
 
 
 def test_the_reference_is_another_normal_training_image(mvtec_root: Path) -> None:
-    assert [s.references for s in scan(mvtec_root)] == [
+    assert [s.references for s in SOURCE.read(mvtec_root)] == [
         ("bottle/train/good/001.png",),
         ("bottle/train/good/000.png",),
         ("bottle/train/good/000.png",),
@@ -55,7 +55,7 @@ def test_the_reference_is_another_normal_training_image(mvtec_root: Path) -> Non
 
 
 def test_defects_come_from_folder_and_mask(mvtec_root: Path) -> None:
-    found = {s.id: s.defects for s in scan(mvtec_root)}
+    found = {s.id: s.defects for s in SOURCE.read(mvtec_root)}
     (broken,) = found["bottle/test/broken_large/000.png"]
     assert (broken.type, broken.box, broken.location) == ("broken large", (20, 20, 40, 40), "center")
     assert broken.mask == "bottle/ground_truth/broken_large/000_mask.png"
@@ -70,15 +70,15 @@ def test_all_missing_masks_are_counted(mvtec_root: Path) -> None:
     for number in ("000", "001"):
         (mvtec_root / f"bottle/ground_truth/broken_large/{number}_mask.png").unlink()
     with pytest.raises(DataError, match=r"2 of 10 files are missing: bottle/ground_truth/broken_large/000_mask\.png, "):
-        next(scan(mvtec_root))
+        next(SOURCE.read(mvtec_root))
 
 
 def test_one_category_s_own_folder_is_not_the_set(mvtec_root: Path) -> None:
     with pytest.raises(DataError, match=r"found: ground_truth/, readme\.txt, test/, train/ \(expected CATEGORY/"):
-        next(scan(mvtec_root / "bottle"))
+        next(SOURCE.read(mvtec_root / "bottle"))
 
 
 def test_the_3d_layout_is_told_apart(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "bagel/test/hole/rgb/000.png")
     with pytest.raises(DataError, match="not the expected layout"):
-        next(scan(tmp_path))
+        next(SOURCE.read(tmp_path))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iadr1.datasets.mvtec3d import scan
+from iadr1.datasets.mvtec3d import SOURCE
 from iadr1.errors import DataError
 from iadr1.records import Sample
 
@@ -33,7 +33,7 @@ def root(tmp_path: Path, photo: Photo, mask: Mask) -> Path:
 
 
 def asked(root: Path, image: str, *, seed: int = 0) -> dict[str, Sample]:
-    return {s.question_type: s for s in scan(root, seed=seed) if s.image == image}
+    return {s.question_type: s for s in SOURCE.read(root, seed=seed) if s.image == image}
 
 
 def right(sample: Sample) -> str:
@@ -78,7 +78,7 @@ def test_a_mask_all_over_the_image_has_no_place(root: Path) -> None:
 
 
 def test_wrong_options_are_the_set_s_own_words(root: Path) -> None:
-    found = list(scan(root))
+    found = list(SOURCE.read(root))
     objects = {option for s in found if s.question_type == "Object Classification" for option in s.options.values()}
     kinds = {option for s in found if s.question_type == "Defect Classification" for option in s.options.values()}
     assert objects == {"bagel", "cable gland", "tire"}
@@ -96,16 +96,19 @@ def test_the_category_s_own_kinds_come_first(root: Path) -> None:
 
 
 def test_the_seed_decides_and_nothing_else(root: Path, photo: Photo) -> None:
-    first = list(scan(root, seed=3))
-    assert first == list(scan(root, seed=3))
-    assert [s.options for s in first] != [s.options for s in scan(root, seed=4)]
+    first = list(SOURCE.read(root, seed=3))
+    assert first == list(SOURCE.read(root, seed=3))
+    assert [s.options for s in first] != [s.options for s in SOURCE.read(root, seed=4)]
     photo(root / "bagel/test/good/rgb/001.png")
-    assert [s for s in scan(root, seed=3) if s.image != "bagel/test/good/rgb/001.png"] == first
+    assert [s for s in SOURCE.read(root, seed=3) if s.image != "bagel/test/good/rgb/001.png"] == first
 
 
 def test_the_right_letter_varies(root: Path) -> None:
     letters = {
-        s.answer for seed in range(8) for s in scan(root, seed=seed) if s.question_type == "Defect Classification"
+        s.answer
+        for seed in range(8)
+        for s in SOURCE.read(root, seed=seed)
+        if s.question_type == "Defect Classification"
     }
     assert letters == {"A", "B", "C", "D"}
 
@@ -113,7 +116,7 @@ def test_the_right_letter_varies(root: Path) -> None:
 def test_each_image_has_its_own_draw(root: Path) -> None:
     def letters(seed: int) -> set[str]:
         kind = "Object Classification"
-        return {s.answer for s in scan(root, seed=seed) if s.question_type == kind and not s.is_anomalous}
+        return {s.answer for s in SOURCE.read(root, seed=seed) if s.question_type == kind and not s.is_anomalous}
 
     assert max(len(letters(seed)) for seed in range(5)) > 1
 
@@ -122,10 +125,10 @@ def test_missing_masks_are_counted(root: Path) -> None:
     (root / "tire/test/cut/gt/000.png").unlink()
     (root / "bagel/test/hole/gt/000.png").unlink()
     with pytest.raises(DataError, match="2 of 18 files are missing"):
-        next(scan(root))
+        next(SOURCE.read(root))
 
 
 def test_the_plain_mvtec_layout_is_told_apart(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "bottle/test/good/000.png")
     with pytest.raises(DataError, match=r"found: bottle/ \(expected CATEGORY/test/TYPE/rgb/"):
-        next(scan(tmp_path))
+        next(SOURCE.read(tmp_path))

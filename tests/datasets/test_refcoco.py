@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iadr1.datasets.refcoco import scan
+from iadr1.datasets.refcoco import SOURCE
 from iadr1.errors import DataError
 
 Photo = Callable[[Path], None]
@@ -39,7 +39,7 @@ def coco(tmp_path: Path, photo: Photo) -> Path:
 def test_expressions_become_grounding_samples(coco: Path) -> None:
     write(coco / "refcoco_train.json", [LADY, TRUCK])
     write(coco / "rec_jsons_processed/refcocop_val.json", [{**TRUCK, "dataset_name": "refcoco+"}])
-    first, second, third = scan(coco)
+    first, second, third = SOURCE.read(coco)
     # Sorted by path, so the folder comes first.
     assert (first.id, first.dataset, first.split) == ("refcocop_val#0", "refcoco+", "val")
     assert (second.id, second.dataset, second.split, second.category) == ("refcoco_train#0", "refcoco", "train", "1")
@@ -52,7 +52,7 @@ def test_expressions_become_grounding_samples(coco: Path) -> None:
 
 def test_a_box_over_the_edge_is_cut_at_it(coco: Path) -> None:
     write(coco / "refcoco_train.json", [TRUCK])
-    (sample,) = scan(coco)
+    (sample,) = SOURCE.read(coco)
     assert sample.defects[0].box == (0, 10, 427, 100)
 
 
@@ -71,29 +71,29 @@ def test_a_box_over_the_edge_is_cut_at_it(coco: Path) -> None:
 def test_a_bad_entry_names_its_place(coco: Path, change: dict[str, Any], message: str) -> None:
     write(coco / "refcoco_train.json", [LADY, {**LADY, **change}])
     with pytest.raises(DataError, match=message):
-        list(scan(coco))
+        list(SOURCE.read(coco))
 
 
 def test_an_entry_without_its_fields_is_refused(coco: Path) -> None:
     write(coco / "dataset_info.json", [{"image": "a.jpg"}])
     with pytest.raises(DataError, match=r"entry 0: an entry needs the members \['problem', 'normal_caption'"):
-        list(scan(coco))
+        list(SOURCE.read(coco))
 
 
 @pytest.mark.parametrize("content", [{}, []])
 def test_other_json_is_refused(coco: Path, content: object) -> None:
     write(coco / "refcoco_train.json", content)
     with pytest.raises(DataError, match="not a JSON list"):
-        list(scan(coco))
+        list(SOURCE.read(coco))
 
 
 def test_missing_images_are_counted_once_each(coco: Path) -> None:
     write(coco / "refcoco_train.json", [LADY, LADY, TRUCK])
     (coco / LADY["image"]).unlink()
     with pytest.raises(DataError, match="1 of 2 files are missing: train2014/COCO_train2014_000000581857"):
-        next(scan(coco))
+        next(SOURCE.read(coco))
 
 
 def test_a_folder_without_json_is_another_layout(coco: Path) -> None:
     with pytest.raises(DataError, match=r"found: train2014/ \(expected refcoco_train\.json"):
-        next(scan(coco))
+        next(SOURCE.read(coco))

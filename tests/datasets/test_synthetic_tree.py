@@ -66,7 +66,7 @@ def test_the_mmad_reader_gives_back_every_single_defect(world: Path) -> None:
         (defect,) = shot.render().defects
         truth[shot.category, defect.type, defect.box, defect.location] += 1
     read: Counter[tuple[object, ...]] = Counter()
-    for sample in mmad.scan(world / "MMAD"):
+    for sample in mmad.SOURCE.read(world / "MMAD"):
         if sample.id.endswith("#0") and sample.is_anomalous and "/combined/" not in sample.image:
             (found,) = sample.defects
             read[sample.category, found.type, found.box, found.location] += 1
@@ -75,7 +75,9 @@ def test_the_mmad_reader_gives_back_every_single_defect(world: Path) -> None:
 
 
 def test_the_mmad_reader_gives_back_questions_and_reasoning(world: Path) -> None:
-    read = {(s.category, s.question, s.answer, s.reasoning, *s.options.items()) for s in mmad.scan(world / "MMAD")}
+    read = {
+        (s.category, s.question, s.answer, s.reasoning, *s.options.items()) for s in mmad.SOURCE.read(world / "MMAD")
+    }
     asked = [(shot.category, question) for shot in [*SINGLES, *NORMAL] for question in questions(shot.render())]
     assert len(asked) > 190
     for category, q in asked:
@@ -83,7 +85,7 @@ def test_the_mmad_reader_gives_back_questions_and_reasoning(world: Path) -> None
 
 
 def test_images_templates_and_masks_are_the_scene_s(world: Path) -> None:
-    samples = {sample.image: sample for sample in mmad.scan(world / "MMAD")}
+    samples = {sample.image: sample for sample in mmad.SOURCE.read(world / "MMAD")}
     for shot in [COMBINED[0], SINGLES[-1], NORMAL[3]]:
         scene = shot.render()
         found = [s for s in samples.values() if np.array_equal(pixels(world / "MMAD" / s.image), scene.image)]
@@ -95,7 +97,7 @@ def test_images_templates_and_masks_are_the_scene_s(world: Path) -> None:
 
 
 def test_families_and_held_out_categories_are_their_own_sets(world: Path) -> None:
-    for sample in mmad.scan(world / "MMAD"):
+    for sample in mmad.SOURCE.read(world / "MMAD"):
         assert sample.dataset == dataset_of(sample.category)
         assert sample.held_out == CATEGORIES[sample.category].held_out == (sample.dataset == "Syn-Novel")
     assert {dataset_of(name) for name in CATEGORIES} == {"Syn-Surface", "Syn-Part", "Syn-Assembly", "Syn-Novel"}
@@ -103,7 +105,7 @@ def test_families_and_held_out_categories_are_their_own_sets(world: Path) -> Non
 
 def test_the_yes_no_samples_know_more_than_the_tree_and_never_contradict_it(world: Path) -> None:
     exact = json.loads((world / "exact.json").read_text(encoding="utf-8"))
-    read = {sample.id: sample for sample in mvtec.scan(world / "mvtec") if sample.split == "test"}
+    read = {sample.id: sample for sample in mvtec.SOURCE.read(world / "mvtec") if sample.split == "test"}
     assert set(read) == {sample["id"] for sample in exact}
     for sample in exact:
         same = read[sample["id"]]
@@ -121,7 +123,7 @@ def test_the_yes_no_samples_know_more_than_the_tree_and_never_contradict_it(worl
 
 
 def test_the_3d_reader_takes_the_tree(world: Path) -> None:
-    found = list(mvtec3d.scan(world / "3d"))
+    found = list(mvtec3d.SOURCE.read(world / "3d"))
     assert {sample.category for sample in found} == {shot.category for shot in [*SINGLES, *COMBINED, *NORMAL][::2]}
     for sample in found:
         if sample.question_type == "Defect Classification":
@@ -132,7 +134,7 @@ def test_the_3d_reader_takes_the_tree(world: Path) -> None:
 def test_the_refcoco_reader_gives_back_phrases_and_boxes(world: Path) -> None:
     scenes = [shot.render() for shot in [*COMBINED, *SINGLES[::4]]]
     truth = [(phrase.text, scene.defects[phrase.defect].box) for scene in scenes for phrase in phrases(scene)]
-    found = list(refcoco.scan(world / "ref"))
+    found = list(refcoco.SOURCE.read(world / "ref"))
     assert [(sample.defects[0].type, sample.defects[0].box) for sample in found] == truth
     assert {sample.split for sample in found} == {"train"}
     assert found[0].question.endswith(f"this sentence describes: {truth[0][0]}.")

@@ -1,0 +1,46 @@
+"""Reading a data set's JSON file: one error kind, with the place, for whatever is wrong in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from iadr1.errors import DataError
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        DataError: It cannot be read, is not UTF-8 or not JSON (`where` holds file, line and column), or an object
+            has the same key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the file: {error}", where=str(path)) from error
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}:{error.colno}"
+        raise DataError(f"not JSON: {error.msg} in column {error.colno}", where=where) from error
+    except _DuplicateKeyError as error:
+        raise DataError(f"the key {error.key!r} occurs twice in one object", where=str(path)) from error
+
+
+class _DuplicateKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return found
