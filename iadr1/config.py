@@ -26,12 +26,22 @@ class PrepareConfig:
     """`iadr1 prepare`: where samples come from and where they are written.
 
     For `source="synthetic"` (the default) `out` is the folder that gets `data/` and `images/`; for every other source
-    it is the JSONL file.
+    it is the JSONL file. `data` are prepared files that a set is chosen or made from (`fewshot`, `expert-ad`).
     """
 
     source: str = "synthetic"
     root: Path | None = None
     out: Path | None = None
+    data: tuple[Path, ...] = ()
+    annotations: Path | None = None
+    missing: str = "error"
+    split: str | None = None
+    category: str | None = None
+    commercial_only: bool = False
+    download: bool = False
+    size: int = 600
+    per_class: str | None = None
+    normal_share: float = 0.5
     seed: int = 0
     fewshot_images: int = 600
     eval_images: int = 120
@@ -39,38 +49,96 @@ class PrepareConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """`iadr1 train`: GRPO from a model on multiple-choice samples.
+class TrainingConfig:
+    """What every training run takes.
 
-    The defaults are the laptop's; the papers' values are in the recipes. `batch_size` counts the completions
-    worked on in one step on each device, and is a multiple of `generations`.
+    The defaults are the laptop's; the papers' values are in the recipes. `steps` counts optimizer steps; `epochs`,
+    where given, replaces it by rounds over the data. `freeze` names parts of the model that stay as they are, and
+    `lora_parts` those that get adapters, separated by commas: `vision`, `projector`, `language`. `lora_rank` 0 trains
+    the weights themselves. `deepspeed` is `zero2`, `zero3` or a file; `nproc` starts that many processes here.
     """
 
     model: str = "tiny"
     data: Path = Path("data/fewshot.jsonl")
     root: Path | None = None
     out: Path = Path("runs/train")
-    reward: str = "roam"
     shots: int = 0
     steps: int = 40
-    generations: int = 8
+    epochs: float | None = None
     batch_size: int = 32
     gradient_accumulation: int = 1
     learning_rate: float = 3e-5
     lr_schedule: str = "constant"
-    beta: float = 0.04
-    epsilon: float = 0.2
-    temperature: float = 1.0
-    loss: str = "grpo"
-    scale_rewards: str = "group"
-    max_new_tokens: int = 96
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    freeze: str = ""
+    lora_rank: int = 0
+    lora_alpha: int = 64
+    lora_dropout: float = 0.05
+    lora_parts: str = "language"
     bf16: bool = False
     gradient_checkpointing: bool = False
     attention: str = "auto"
-    deepspeed: Path | None = None
+    deepspeed: str | None = None
+    nproc: int = 1
     save_steps: int = 5
+    resume: str = "auto"
+    log_to: str = "tensorboard"
     limit: int | None = None
     seed: int = 42
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(TrainingConfig):
+    """`iadr1 train`: GRPO from a model on samples with a checkable answer.
+
+    `batch_size` counts the completions worked on in one step on each device, and is a multiple of `generations`.
+    `vllm` is `off`, `colocate` or `server` (then `vllm_url`). `difficulty` draws that many answers to every prompt
+    before training and drops those that are always or never right; 0 keeps all.
+    """
+
+    reward: str = "roam"
+    generations: int = 8
+    iterations: int = 1
+    beta: float = 0.04
+    epsilon: float = 0.2
+    epsilon_high: float | None = None
+    temperature: float = 1.0
+    loss: str = "grpo"
+    scale_rewards: str = "group"
+    importance: str = "token"
+    mask_truncated: bool = False
+    max_new_tokens: int = 96
+    difficulty: int = 0
+    completions: bool = True
+    vision_cache: bool = True
+    vllm: str = "off"
+    vllm_url: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class GroundConfig(TrainConfig):
+    """`iadr1 ground`: GRPO on referring expressions, so that the model learns to point before it inspects."""
+
+    data: Path = Path("data/grounding.jsonl")
+    out: Path = Path("runs/ground")
+    reward: str = "grounding=1,format=0.5"
+
+
+@dataclasses.dataclass(frozen=True)
+class SftConfig(TrainingConfig):
+    """`iadr1 sft`: supervised fine-tuning; the loss is on the completion only.
+
+    `answer_format` is how yes/no samples are answered: `structured` (IAD-R1: reasoning, location, type, verdict),
+    `boxes` (AnomalyR1: reasoning, then boxes) or `direct` (the bare word).
+    """
+
+    data: Path = Path("data/anomaly.jsonl")
+    out: Path = Path("runs/sft")
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    answer_format: str = "structured"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +153,8 @@ class EvalConfig:
     out: Path | None = None
     shots: int = 0
     limit: int | None = None
+    leaks: Path | None = None
+    allow_leaks: bool = False
     batch_size: int = 32
     max_new_tokens: int = 256
     device: str = "auto"
@@ -177,6 +247,9 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         raise ConfigError(f"the key {key!r} has no value")
     if hint is Path:
         return Path(str(value))
+    if typing.get_origin(hint) is tuple:
+        values = value if isinstance(value, list | tuple) else [value]
+        return tuple(_convert(key, item, typing.get_args(hint)[0]) for item in values)
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)  # YAML reads 1e-6 as text

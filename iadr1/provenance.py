@@ -32,10 +32,13 @@ _PACKAGES = (
 
 def plain(config: Any) -> dict[str, Any]:
     """A config dataclass as JSON values; paths become strings."""
-    return {
-        field.name: str(value) if isinstance(value := getattr(config, field.name), Path) else value
-        for field in dataclasses.fields(config)
-    }
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def digest(value: Any) -> str:

@@ -17,10 +17,12 @@ from iadr1 import config as configs
 PACKAGE = Path(iadr1.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 STAGE_OF = {
-    configs.PrepareConfig: "prepare",
-    configs.TrainConfig: "grpo",
-    configs.EvalConfig: "evaluate",
-    configs.DetectConfig: "detect",
+    configs.PrepareConfig: ("prepare",),
+    configs.TrainConfig: ("grpo", "training"),
+    configs.GroundConfig: ("grpo", "training"),
+    configs.SftConfig: ("sft", "training"),
+    configs.EvalConfig: ("evaluate",),
+    configs.DetectConfig: ("detect",),
 }
 TAGS = re.compile(r"</?(think|answer|location|type)>")
 MAX_LINES = 350
@@ -128,7 +130,7 @@ def stage_modules(stage: str) -> list[Path]:
 @pytest.mark.parametrize("kind", list(STAGE_OF), ids=lambda kind: kind.__name__)
 def test_every_setting_is_read(kind: type) -> None:
     """Rule 2: an option that nothing reads is a lie."""
-    paths = stage_modules(STAGE_OF[kind])
+    paths = [path for stage in STAGE_OF[kind] for path in stage_modules(stage)]
     read = {
         node.attr
         for path in paths

@@ -14,10 +14,14 @@ from iadr1.cli.options import option
 EPILOG = (
     "Example: `iadr1 prepare` writes data/ and images/ into the current folder: all that the other commands need for a "
     "first look.\n\n"
-    "With a real data set on disk: `iadr1 prepare mmad --root /data/MMAD --out data/mmad.jsonl`.\n\n"
-    "Real sources: mmad (MMAD, the questions of the paper's Table 2), mvtec (MVTec AD), mvtec3d (MVTec 3D-AD), "
-    "refcoco (RefCOCO as VLM-R1's JSON). They are read where they lie and never changed; their licences are written "
-    "into every sample."
+    "Benchmarks: mmad, mvtec3d; IAD-R1's six test sets dagm, dtd, mpdd, sdd, mvtec, visa (raw, or as published with "
+    "--annotations); ds-mvtec, mvtec-loco, goodsad, btad, real-iad, deeppcb, magnetic-tile. Grounding: refcoco, "
+    "refcoco+, refcocog. Chain of thought: expert-ad.\n\n"
+    "Your own photos: folder (good/ and one folder a defect type), coco, yolo, labelme, csv.\n\n"
+    "From prepared files: fewshot (the 600-image training set), expert-ad (templated reasoning), with --data.\n\n"
+    "For example `iadr1 prepare mmad --root /data/MMAD --out data/mmad.jsonl`, then `iadr1 prepare fewshot --data "
+    "data/mmad.jsonl --out data/fewshot.jsonl`. Sets are read where they lie and never changed; licence and source "
+    "stand in every sample. `iadr1 data check` looks a file over."
 )
 
 _CONFIG = configs.PrepareConfig
@@ -26,23 +30,34 @@ _CONFIG = configs.PrepareConfig
 def prepare(
     source: Annotated[
         str | None,
-        typer.Argument(
-            metavar="SOURCE",
-            help="synthetic (default), mmad, mvtec, mvtec3d or refcoco.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="SOURCE", help="synthetic (default) or one of those below.", show_default=False),
     ] = None,
-    root: Annotated[
-        Path | None, option(_CONFIG, "root", text="Folder of the real data set; not for synthetic.")
-    ] = None,
+    root: Annotated[Path | None, option(_CONFIG, "root", text="Folder of the data set.")] = None,
     out: Annotated[
         Path | None,
         option(
             _CONFIG,
             "out",
-            text="Synthetic: the folder that gets data/ and images/ (default: here). Else: the JSONL file to write.",
+            text="The JSONL file to write; for synthetic the folder that gets data/ and images/ (default: here).",
         ),
     ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            help="A prepared file to choose or make samples from (fewshot, expert-ad); give it several times for more.",
+            show_default=False,
+        ),
+    ] = None,
+    annotations: Annotated[Path | None, option(_CONFIG, "annotations")] = None,
+    missing: Annotated[str | None, option(_CONFIG, "missing")] = None,
+    split: Annotated[str | None, option(_CONFIG, "split")] = None,
+    category: Annotated[str | None, option(_CONFIG, "category")] = None,
+    commercial_only: Annotated[bool | None, option(_CONFIG, "commercial_only", "--commercial-only")] = None,
+    download: Annotated[bool | None, option(_CONFIG, "download", "--download")] = None,
+    size: Annotated[int | None, option(_CONFIG, "size")] = None,
+    per_class: Annotated[str | None, option(_CONFIG, "per_class")] = None,
+    normal_share: Annotated[float | None, option(_CONFIG, "normal_share")] = None,
     seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
     fewshot_images: Annotated[int | None, option(_CONFIG, "fewshot_images")] = None,
     eval_images: Annotated[int | None, option(_CONFIG, "eval_images")] = None,

@@ -28,9 +28,11 @@ from iadr1.prompts import Answer
 from iadr1.records import Defect, Sample, write_records
 from iadr1.rewards import resolve_reward
 from iadr1.stages import grpo
-from iadr1.stages.grpo.data import asking_order, load_samples, training_rows
-from iadr1.stages.grpo.folder import StepLog, last_checkpoint, mark_checkpoint, open_run
+from iadr1.stages.grpo.data import training_rows
+from iadr1.stages.grpo.log import StepLog
 from iadr1.stages.grpo.scoring import Scorer
+from iadr1.stages.training.data import asking_order, load_samples
+from iadr1.stages.training.folder import last_checkpoint, mark_checkpoint, open_run
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILE = Profile("qwen2_5_vl", BoxSpace.INPUT_PX, 28, 112 * 112, 112 * 112)
@@ -266,12 +268,12 @@ def test_an_empty_file_and_a_folder_of_unknown_origin_are_refused(config: TrainC
 
 
 def test_a_folder_in_which_nothing_was_trained_is_free(config: TrainConfig) -> None:
-    first = open_run(config)
-    other = open_run(dataclasses.replace(config, learning_rate=0.5))
+    first = open_run("train", config)
+    other = open_run("train", dataclasses.replace(config, learning_rate=0.5))
     assert first["config_hash"] != other["config_hash"]
     (config.out / "log.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match=f"belongs to run {other['config_hash']}, this is run {first['config_hash']}"):
-        open_run(config)
+        open_run("train", config)
 
 
 def test_an_out_that_cannot_be_written_is_refused(config: TrainConfig) -> None:
@@ -282,15 +284,18 @@ def test_an_out_that_cannot_be_written_is_refused(config: TrainConfig) -> None:
 @pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
 def test_deepspeed_that_is_not_installed_is_named(config: TrainConfig) -> None:
     with pytest.raises(MissingExtraError, match=r"iadr1\[deepspeed\]"):
-        grpo.run(dataclasses.replace(config, deepspeed=Path("ds.json")))
+        grpo.run(dataclasses.replace(config, deepspeed="ds.json"))
 
 
 def test_weights_that_were_not_restored_stop_the_run(tmp_path: Path) -> None:
     import torch
 
-    from iadr1.stages.grpo.training import Recorder, fingerprint
+    from iadr1.stages.grpo.log import step_log
+    from iadr1.stages.training.policy import fingerprint
+    from iadr1.stages.training.recorder import Recorder
 
-    model, recorder = torch.nn.Linear(3, 2), Recorder(tmp_path / "log.jsonl", config_hash="h", on_log=None)
+    model = torch.nn.Linear(3, 2)
+    recorder = Recorder(tmp_path / "log.jsonl", config_hash="h", entry=step_log, on_log=None)
     recorder.expected = fingerprint(model)
     settings = argparse.Namespace(output_dir=str(tmp_path))
     recorder.on_train_begin(settings, None, None, model=model)
@@ -336,7 +341,7 @@ def test_every_sample_is_asked_once_a_round() -> None:
 
 
 def test_scores_of_a_batch_follow_each_row() -> None:
-    scorer = Scorer(resolve_reward("roam,boxes,format=0.1"), PROFILE)
+    scorer = Scorer(resolve_reward("roam,grounding,format=0.1"), PROFILE)
     target = sample(4, task="grounding", options={}, answer="", defects=(Defect(type="x", box=(0, 0, 40, 40)),))
     texts = [
         "<think>The answer is A.</think><answer>A</answer>",

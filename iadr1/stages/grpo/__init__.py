@@ -21,9 +21,11 @@ from iadr1.provenance import write_run
 from iadr1.records import Sample, resolve_root
 from iadr1.reports.plots import plot_reward_curve
 from iadr1.rewards import WeightedReward, resolve_reward
-from iadr1.stages.grpo.data import asking_order, load_samples, training_rows
-from iadr1.stages.grpo.folder import StepLog, last_checkpoint, open_run, rewind_log
+from iadr1.stages.grpo.data import training_rows
+from iadr1.stages.grpo.log import StepLog, step_log
 from iadr1.stages.grpo.scoring import Scorer
+from iadr1.stages.training.data import asking_order, load_samples
+from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
 
 OnLog = Callable[[dict[str, float]], None]
 
@@ -80,7 +82,7 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None) -> TrainSummary:
     rewards = resolve_reward(config.reward)
     samples, root = _load_data(config)
     base = str(resolve_model(config.model))
-    info = open_run(config)
+    info = open_run("train", config)
     if info["state"] == "finished":
         return _summary(config, info, resumed_from=None, already_finished=True)
     started = time.monotonic()
@@ -145,20 +147,25 @@ def _train(
     on_log: OnLog | None,
 ) -> tuple[list[StepLog], int | None]:
     """Train from the base or the last checkpoint and save; the log of all steps, and the step it went on from."""
-    from iadr1.stages.grpo import training  # loads torch, only now that everything cheap has been checked
+    # These load torch, only now that everything cheap has been checked.
+    from iadr1.stages.grpo.trainer import make_trainer, trainer_settings
+    from iadr1.stages.training import policy
+    from iadr1.stages.training.quiet import quiet
+    from iadr1.stages.training.recorder import Recorder
 
-    with training.quiet():
-        settings = training.trainer_settings(config, rewards)
+    with quiet():
+        settings = trainer_settings(config, rewards, steps=config.steps)
         checkpoint = last_checkpoint(config.out, info["config_hash"])
-        processor = training.load_processor(base)
-        model = training.load_policy(base, config, checkpoint)
+        processor = policy.load_processor(base)
+        model = policy.load_policy(base, config, checkpoint)
         profile = profile_of(model.config, processor)
         log = config.out / "log.jsonl"
-        earlier = rewind_log(log, checkpoint.step if checkpoint else 0, rewrite=settings.process_index == 0)
-        recorder = training.Recorder(log, config_hash=info["config_hash"], on_log=on_log)
+        done = checkpoint.step if checkpoint else 0
+        earlier = rewind_log(log, done, StepLog, rewrite=settings.process_index == 0)
+        recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=on_log)
         asked_a_step = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
         order = asking_order(len(samples), asked_a_step * config.steps, seed=config.seed)
-        trainer = training.make_trainer(
+        trainer = make_trainer(
             model,
             settings,
             rows=training_rows(samples, root, profile, shots=config.shots, order=order),
@@ -170,7 +177,7 @@ def _train(
             trainer.train()
         elif checkpoint.step < config.steps:
             if config.deepspeed is None:
-                recorder.expected = training.fingerprint(model)
+                recorder.expected = policy.fingerprint(model)
             trainer.train(resume_from_checkpoint=str(checkpoint.path))
         trainer.save_model(str(config.out / "model"))
     return [*earlier, *recorder.steps], checkpoint.step if checkpoint else None

@@ -13,7 +13,7 @@ from iadr1.models.base import Profile
 from iadr1.prompts import Answer, parse
 from iadr1.records import Sample
 from iadr1.rewards import WeightedReward
-from iadr1.stages.grpo.data import FORMAT_OF_TASK
+from iadr1.stages.training.data import FORMAT_OF_TASK
 
 BatchReward = Callable[..., list[float | None]]
 LogMetric = Callable[[str, float], None]

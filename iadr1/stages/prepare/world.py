@@ -1,154 +1,34 @@
-"""`iadr1 prepare`: data sets become JSONL files of samples; without a source, the synthetic world is made."""
+"""The synthetic world on disk: trees in the real sets' layouts, the samples read back from them, sample photos."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import iadr1
 from iadr1 import datasets
 from iadr1.config import PrepareConfig
-from iadr1.datasets import SOURCES, Source, fewshot, mmad, mvtec3d, refcoco
+from iadr1.datasets import fewshot, mmad, mvtec3d, refcoco
 from iadr1.datasets.synthetic import CATEGORIES, samples, tree
 from iadr1.datasets.synthetic.ledger import Ledger
-from iadr1.errors import DataError, OutputError, UsageError
-from iadr1.images import file_sha256
-from iadr1.provenance import describe
-from iadr1.records import Sample, meta_path, write_records, write_text_atomic
+from iadr1.errors import UsageError
+from iadr1.records import Sample
+from iadr1.stages.prepare.summary import PrepareSummary, Progress
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being made, how much of it is done, and of how much (0 where that is not known before)."""
-
-SYNTHETIC = "synthetic"
 WORLD = "data/synthetic"
 MANIFEST = f"{WORLD}/manifest.json"
 
 
-@dataclass(frozen=True)
-class PrepareSummary:
-    """What a run did.
-
-    Attributes:
-        lines: The same in words, for the terminal.
-        records: JSONL file -> number of samples in it.
-        written: Files written.
-        unchanged: Files found as they should be.
-    """
-
-    lines: list[str]
-    records: dict[Path, int] = field(default_factory=dict)
-    written: int = 0
-    unchanged: int = 0
-
-
-def run(config: PrepareConfig, *, progress: Progress | None = None) -> PrepareSummary:
-    """Prepare samples as the config says.
-
-    Args:
-        config: Source, folders, seed and sizes.
-        progress: Called after each scene, or each sample, made.
+def prepare_world(config: PrepareConfig, report: Progress) -> PrepareSummary:
+    """Write the synthetic world into the folder `config.out` (the current one by default).
 
     Raises:
-        UsageError: Unknown source, a missing or superfluous folder, a size that is not positive.
-        DataError: The source's folder is not what it should be.
+        UsageError: A size that is not positive, or `out` is a file.
         OutputError: A file is in the way, or cannot be written.
     """
-    report = progress or (lambda stage, done, total: None)
-    if config.source == SYNTHETIC:
-        return _prepare_world(config, report)
-    if config.source not in SOURCES:
-        known = ", ".join([SYNTHETIC, *SOURCES])
-        raise UsageError(f"no source {config.source!r}", hint=f"known: {known}")
-    return _prepare_source(config, SOURCES[config.source], report)
-
-
-# --- a real data set --------------------------------------------------------------------------------------------
-
-
-def _prepare_source(config: PrepareConfig, source: Source, report: Progress) -> PrepareSummary:
-    if config.root is None or config.out is None:
-        missing = "--root" if config.root is None else "--out"
-        raise UsageError(
-            f"the source {config.source!r} needs {missing}",
-            hint=f"iadr1 prepare {config.source} --root FOLDER --out FILE.jsonl; FOLDER holds {source.tree}",
-        )
-    if not config.root.is_dir():
-        raise UsageError(f"no folder {str(config.root)!r}", hint=f"--root names the folder that holds {source.tree}")
-    if config.out.is_dir():
-        raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
-    _refuse_unused(config, source)
-    _refuse_foreign(config.out)
-    options = {"seed": config.seed} if "seed" in source.options else {}
-    found = _not_empty(_counted(source.scan(config.root, **options), config.source, report), config.root)
-    count = write_records(config.out, found)
-    meta = {
-        "root": _relative(config.root, config.out.parent),
-        "source": source.title,
-        "licence": source.licence,
-        "records": count,
-        "sha256": file_sha256(config.out),
-        "run": describe("prepare", config),
-    }
-    write_text_atomic(meta_path(config.out), json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
-    line = f"{config.out}: {count} samples of {source.title} (licence: {source.licence})"
-    return PrepareSummary([line], {config.out: count}, written=2)
-
-
-def _refuse_unused(config: PrepareConfig, source: Source) -> None:
-    """Sizes and, where nothing is drawn, the seed say nothing about a real data set."""
-    names = ["fewshot_images", "eval_images", "photos", *([] if "seed" in source.options else ["seed"])]
-    given = [name for name in names if getattr(config, name) != getattr(PrepareConfig, name)]
-    if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UsageError(f"the source {config.source!r} has no use for {options}", hint="leave it out")
-
-
-def _refuse_foreign(out: Path) -> None:
-    """An existing file is replaced only where its sidecar says that this command wrote it as it is."""
-    if not out.exists():
-        return
-    try:
-        known = json.loads(meta_path(out).read_text(encoding="utf-8"))["sha256"] if meta_path(out).exists() else None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        known = None
-    if known != file_sha256(out):
-        raise OutputError(
-            "the file was not written by 'iadr1 prepare', or was changed since; it is left as it is",
-            where=str(out),
-            hint="move it away or choose another --out",
-        )
-
-
-def _counted(found: Iterable[Sample], name: str, report: Progress) -> Iterator[Sample]:
-    for number, sample in enumerate(found, start=1):
-        yield sample
-        report(name, number, 0)
-
-
-def _not_empty(found: Iterator[Sample], root: Path) -> Iterator[Sample]:
-    first = next(found, None)
-    if first is None:
-        raise DataError("the set holds no sample", where=str(root))
-    yield first
-    yield from found
-
-
-def _relative(target: Path, start: Path) -> str:
-    """`target` as seen from `start`; pathlib's walk_up needs Python 3.12."""
-    return Path(os.path.relpath(target.resolve(), start.resolve())).as_posix()
-
-
-# --- the synthetic world ----------------------------------------------------------------------------------------
-
-
-def _prepare_world(config: PrepareConfig, report: Progress) -> PrepareSummary:
-    if config.root is not None:
-        raise UsageError("the synthetic world has no --root", hint="name a source: " + ", ".join(SOURCES))
     for name, value in (("fewshot_images", config.fewshot_images), ("eval_images", config.eval_images)):
         if value < 1:
             raise UsageError(f"{name} is {value}, it must be at least 1")

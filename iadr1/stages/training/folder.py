@@ -5,38 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from iadr1.config import TrainConfig
+from iadr1.config import TrainingConfig
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.provenance import describe, write_run
 from iadr1.records import Record, RecordWriter, read_records, write_records, write_text_atomic
 
-MARKER = "iadr1.json"
-"""Written into a checkpoint once it is whole; a checkpoint without it was cut off by a kill."""
 
-
-class StepLog(Record):
-    """One optimizer step in `log.jsonl`.
-
-    `reward` is the mean weighted sum over the step's completions, `reward_std` the mean spread within a group,
-    `parse_rate` the share of completions an answer was found in, `completion_length` in tokens, `clipped` the share
-    cut off at the token limit, `seconds` the time of the step, `rewards` each reward's own mean.
-    """
+class Step(Record):
+    """A line of a run's `log.jsonl`: the optimizer step it is about, from 1."""
 
     step: int
-    reward: float
-    reward_std: float
-    parse_rate: float
-    completion_length: float
-    clipped: float
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    entropy: float
-    kl: float | None = None
-    seconds: float
-    rewards: dict[str, float | None]
+
+
+E = TypeVar("E", bound=Step)
+
+MARKER = "iadr1.json"
+"""Written into a checkpoint once it is whole; a checkpoint without it was cut off by a kill."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +33,8 @@ class Checkpoint:
     step: int
 
 
-def open_run(config: TrainConfig) -> dict[str, Any]:
-    """Claim `config.out` for this run: it must be new, or belong to the same config and data.
+def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
+    """Claim `config.out` for this run: it must be new, or belong to the same command, config and data.
 
     Returns:
         What `run.json` holds: of a new run a description with `state` `running`, else what the earlier call left
@@ -60,7 +46,7 @@ def open_run(config: TrainConfig) -> dict[str, Any]:
     """
     if config.out.exists() and not config.out.is_dir():
         raise OutputError("this is a file, not a folder", where=str(config.out), hint="choose another --out")
-    info = describe("train", config, data=[config.data], extra={"state": "running"})
+    info = describe(command, config, data=[config.data], extra={"state": "running"})
     path = config.out / "run.json"
     begun = any(config.out.glob("checkpoint-*")) or (config.out / "log.jsonl").exists()
     if path.exists() and begun:
@@ -110,13 +96,20 @@ def last_checkpoint(out: Path, config_hash: str) -> Checkpoint | None:
     return max(found, key=lambda checkpoint: checkpoint.step, default=None)
 
 
-def rewind_log(path: Path, step: int, *, rewrite: bool) -> list[StepLog]:
-    """The log up to `step`; with `rewrite` what came after is cut from the file, since these steps are done again."""
+def rewind_log(path: Path, step: int, kind: type[E], *, rewrite: bool) -> list[E]:
+    """The log up to `step`; with `rewrite` what came after is cut from the file, since these steps are done again.
+
+    Args:
+        path: `log.jsonl`; it may be absent.
+        step: The last step that is kept.
+        kind: The record of a line; it has a field `step`.
+        rewrite: Whether this process may change the file.
+    """
     if not path.exists():
         return []
     with RecordWriter(path):
         pass  # opening cuts off a half-written last line
-    kept = [entry for entry in read_records(path, StepLog) if entry.step <= step]
+    kept = [entry for entry in read_records(path, kind) if entry.step <= step]
     if rewrite:
         write_records(path, kept)
     return kept

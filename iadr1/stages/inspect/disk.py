@@ -1,0 +1,155 @@
+"""The files that samples name: each looked at once, its header only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from iadr1.errors import ImageError
+from iadr1.geometry import Size
+from iadr1.images import file_sha256
+from iadr1.records import Defect, Sample
+from iadr1.stages.inspect.lines import Fault
+
+_EXIF_ORIENTATION = 0x0112
+_QUARTER_TURNS = (5, 6, 7, 8)
+
+
+def header_size(path: Path) -> Size:
+    """(width, height) of an image after EXIF orientation, without decoding its pixels.
+
+    Raises:
+        ImageError: Empty, not an image, or too large.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError("the file is empty (0 bytes)", where=str(path))
+        with Image.open(path) as image:
+            # Not `image.getexif()`: for a PNG that decodes all pixels to look for chunks behind them.
+            turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1) in _QUARTER_TURNS
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read", where=str(path)) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"cannot read the image: {error}", where=str(path)) from error
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a file turned out to be: an image of a size, or nothing to be used and why."""
+
+    size: Size | None
+    problem: str = ""
+
+
+class Disk:
+    """The files below a root.
+
+    What was seen is kept by path, so that a file that many samples name is opened once. Called from several threads:
+    two that ask for one file at the same moment may both open it, which costs time only.
+
+    Args:
+        root: The folder the samples' paths are relative to.
+        hashes: Whether images are read whole and compared with `image_sha256`.
+    """
+
+    def __init__(self, root: Path, *, hashes: bool) -> None:
+        self._root = root
+        self._hashes = hashes
+        self._looks: dict[str, Look] = {}
+        self._sums: dict[str, str] = {}
+
+    def look(self, path: str) -> Look:
+        """What the file is."""
+        if path not in self._looks:
+            self._looks[path] = self._open(path)
+        return self._looks[path]
+
+    def _open(self, path: str) -> Look:
+        full = self._root / path
+        if not full.is_file():
+            other = _lower_names(full.parent).get(full.name.lower())
+            return Look(None, f"no such file; there is {other!r}" if other else "no such file")
+        try:
+            return Look(header_size(full))
+        except ImageError as error:
+            return Look(None, error.message)
+
+    def size_of(self, sample: Sample) -> Size | None:
+        """The size of a sample's image: the file's, or what the sample says of an absent one."""
+        return (None if sample.missing else self.look(sample.image).size) or sample.image_size
+
+    def faults_of(self, sample: Sample) -> Iterator[Fault]:
+        """Everything that is wrong with the files a sample names; of a sample marked `missing` only that."""
+        if sample.missing:
+            there = (self._root / sample.image).is_file()
+            message = "marked as missing, but the image is there now" if there else "the image was missing"
+            hint = "prepare the set again" if there else "get the image and prepare the set again, or leave it out"
+            yield Fault("warning", "missing", message, sample.image, hint)
+            return
+        yield from self._image(sample)
+        for path in dict.fromkeys((*sample.references, *sample.similar_references)):
+            problem = self.look(path).problem
+            if problem:
+                yield Fault("error", "file", f"a reference cannot be used: {problem}", path, _FILE_HINT)
+        size = self.size_of(sample)
+        for mask in dict.fromkeys(defect.mask for defect in sample.defects if defect.mask):
+            yield from self._mask(mask, size)
+        for defect in sample.defects:
+            yield from _rle(defect, size)
+
+    def _image(self, sample: Sample) -> Iterator[Fault]:
+        found = self.look(sample.image)
+        if found.size is None:
+            yield Fault("error", "file", f"the image cannot be used: {found.problem}", sample.image, _FILE_HINT)
+            return
+        if sample.image_size is not None and found.size != sample.image_size:
+            message = f"the image is {_text(found.size)} px, the sample says {_text(sample.image_size)}"
+            hint = "the file was exchanged or resized: prepare the set again, its boxes are no longer sure"
+            yield Fault("error", "image size", message, sample.image, hint)
+        if self._hashes and sample.image_sha256 is not None:
+            if sample.image not in self._sums:
+                self._sums[sample.image] = file_sha256(self._root / sample.image)
+            if self._sums[sample.image] != sample.image_sha256:
+                message = f"the file's SHA-256 is {self._sums[sample.image]}, the sample says {sample.image_sha256}"
+                yield Fault("error", "hash", message, sample.image, "the file was changed: prepare the set again")
+
+    def _mask(self, path: str, size: Size | None) -> Iterator[Fault]:
+        found = self.look(path)
+        if found.size is None:
+            yield Fault("error", "file", f"a mask cannot be used: {found.problem}", path, _FILE_HINT)
+        elif size is not None and found.size != size:
+            message = f"the mask is {_text(found.size)} px, its image {_text(size)}"
+            yield Fault("error", "mask", message, path, "a mask must show its image pixel by pixel")
+
+
+_FILE_HINT = "say with --root what the paths are relative to, or get the file"
+
+
+def _rle(defect: Defect, size: Size | None) -> Iterator[Fault]:
+    if defect.mask_rle is None:
+        return
+    shape, counts = defect.mask_rle.get("size"), defect.mask_rle.get("counts")
+    hint = 'COCO RLE is {"size": [height, width], "counts": ...}'
+    if not isinstance(shape, list) or len(shape) != 2 or not isinstance(counts, str | list):
+        yield Fault("error", "mask", "`mask_rle` is not COCO RLE", repr(defect.mask_rle)[:120], hint)
+    elif size is not None and tuple(shape) != (size[1], size[0]):
+        message = f"`mask_rle` is {_text((shape[1], shape[0]))} px, its image {_text(size)}"
+        yield Fault("error", "mask", message, f"size {shape}", hint)
+    elif isinstance(counts, list) and sum(counts) != shape[0] * shape[1]:
+        message = f"the runs of `mask_rle` add up to {sum(counts)} of {shape[0] * shape[1]} pixels"
+        yield Fault("error", "mask", message, repr(counts)[:120], hint)
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+@lru_cache(maxsize=64)
+def _lower_names(folder: Path) -> dict[str, str]:
+    """The names in a folder by their lower-case form; empty where it is missing."""
+    return {path.name.lower(): path.name for path in folder.iterdir()} if folder.is_dir() else {}

@@ -1,0 +1,129 @@
+"""A data set on disk becomes one JSONL file: read, checked, hashed in parallel, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, get_args
+
+from iadr1 import parallel
+from iadr1.config import PrepareConfig
+from iadr1.datasets import Facts, Files, Missing, Source
+from iadr1.errors import DataError, UsageError
+from iadr1.licences import permits_commercial
+from iadr1.provenance import describe
+from iadr1.records import Sample
+from iadr1.stages.prepare.output import refuse_foreign, write_samples
+from iadr1.stages.prepare.summary import PrepareSummary, Progress
+
+
+def prepare_source(config: PrepareConfig, source: Source, report: Progress) -> PrepareSummary:
+    """Read a data set of `datasets.SOURCES` from `config.root` into the JSONL file `config.out`.
+
+    What was learned about the files (hash, size, regions of masks) is kept in a hidden file beside the output and
+    used again by the next run for files whose size and time have not changed.
+
+    Raises:
+        UsageError: A missing or superfluous option.
+        DataError: The folder is not what it should be, or nothing is left after the filters.
+        OutputError: The output cannot be written, or holds somebody else's file.
+    """
+    root, out = _places(config, source)
+    refuse_foreign(out)
+    facts = Facts(out.with_name(f".{out.stem}.facts.json"))
+    files = Files(root, missing=_missing(config.missing), facts=facts)
+    options: dict[str, Any] = {name: getattr(config, name) for name in source.options}
+    found = filtered(source.scan(files, **options), splits=config.split, categories=config.category)
+    samples = _not_empty(_counted(_completed(found, files), config.source, report), config)
+    notes = dict(source.notes(root)) if source.notes else {}
+    meta = {
+        "source": source.title,
+        "licence": source.licence,
+        "page": source.page,
+        "citation": source.citation,
+        **notes,
+        "run": describe("prepare", config),
+    }
+    try:
+        count = write_samples(out, samples, root=root, meta=meta)
+    finally:
+        facts.save()
+    lines = [f"{out}: {count} samples of {source.title} (licence: {source.licence})"]
+    lines += [f"Warning: {warning}" for warning in notes.get("warnings", ())]
+    if files.absent_text():
+        fate = "their samples are left out" if config.missing == "skip" else "their samples are marked as missing"
+        lines.append(f"Warning: {files.absent_text()}; {fate}.")
+    return PrepareSummary(lines, {out: count}, written=2)
+
+
+def _places(config: PrepareConfig, source: Source) -> tuple[Path, Path]:
+    if config.root is None or config.out is None:
+        missing = "--root" if config.root is None else "--out"
+        raise UsageError(
+            f"the source {config.source!r} needs {missing}",
+            hint=f"iadr1 prepare {config.source} --root FOLDER --out FILE.jsonl; FOLDER holds {source.tree}",
+        )
+    if not config.root.is_dir():
+        raise UsageError(f"no folder {str(config.root)!r}", hint=f"--root names the folder that holds {source.tree}")
+    if config.out.is_dir():
+        raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
+    if config.annotations is not None and not config.annotations.is_file():
+        raise UsageError(f"no file {str(config.annotations)!r}", hint="--annotations names the JSON with the truth")
+    if config.commercial_only and not permits_commercial(source.licence):
+        raise UsageError(
+            f"the licence of {source.title} ({source.licence}) does not permit commercial use, or none is stated",
+            hint=f"see {source.page}; leave --commercial-only out for research",
+        )
+    return config.root, config.out
+
+
+def _missing(text: str) -> Missing:
+    if text not in get_args(Missing):
+        raise UsageError(f"--missing {text!r} is unknown", hint=f"known: {', '.join(get_args(Missing))}")
+    return text  # type: ignore[return-value]
+
+
+def filtered(samples: Iterable[Sample], *, splits: str | None, categories: str | None) -> Iterator[Sample]:
+    """The samples of the named splits and categories (comma-separated; None takes all)."""
+    wanted_splits, wanted_categories = _names(splits), _names(categories)
+    for sample in samples:
+        if (not wanted_splits or sample.split in wanted_splits) and (
+            not wanted_categories or sample.category in wanted_categories
+        ):
+            yield sample
+
+
+def _names(text: str | None) -> set[str]:
+    return {part.strip() for part in (text or "").split(",") if part.strip()}
+
+
+def _completed(samples: Iterable[Sample], files: Files) -> Iterator[Sample]:
+    """The samples with hash and size of their image; those of one image in a row share the look at it."""
+
+    def complete(group: list[Sample]) -> list[Sample]:
+        if group[0].missing:
+            return group
+        facts = files.image(group[0].image)
+        update = {"image_sha256": facts.sha256, "image_size": facts.size}
+        return [sample.model_copy(update=update) for sample in group]
+
+    groups = (list(group) for _, group in groupby(samples, key=lambda sample: sample.image))
+    for group in parallel.ordered(complete, groups):
+        yield from group
+
+
+def _counted(found: Iterable[Sample], name: str, report: Progress) -> Iterator[Sample]:
+    for number, sample in enumerate(found, start=1):
+        yield sample
+        report(name, number, 0)
+
+
+def _not_empty(found: Iterator[Sample], config: PrepareConfig) -> Iterator[Sample]:
+    first = next(found, None)
+    if first is None:
+        filters = [f"--{name} {value}" for name in ("split", "category") if (value := getattr(config, name))]
+        left = f" with {' and '.join(filters)}" if filters else ""
+        raise DataError(f"the set holds no sample{left}", where=str(config.root))
+    yield first
+    yield from found

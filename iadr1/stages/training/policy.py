@@ -1,0 +1,74 @@
+"""The model to train: loaded from the base or from a checkpoint, with the parts that stay as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iadr1.config import TrainingConfig
+from iadr1.errors import MissingExtraError, ModelError
+from iadr1.models import attention
+from iadr1.stages.training.folder import Checkpoint
+
+try:
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+except ModuleNotFoundError as error:
+    raise MissingExtraError(str(error.name), "train", purpose="training") from error
+
+# The auto classes carry partial annotations that contradict `output_loading_info`.
+_MODEL: Any = AutoModelForImageTextToText
+_PROCESSOR: Any = AutoProcessor
+
+
+def load_processor(model: str) -> Any:
+    """The model's processor, padding on the left as generation needs it.
+
+    Raises:
+        ModelError: There is none.
+    """
+    try:
+        return _PROCESSOR.from_pretrained(model, padding_side="left")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load the processor: {_first_line(error)}", where=model) from error
+
+
+def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None) -> Any:
+    """The model to train, in float32 (with `bf16` the arithmetic is bfloat16, the weights are not).
+
+    On resuming the weights come from the checkpoint's folder through `from_pretrained`: the trainer's own loading
+    silently keeps the base weights, because the saved names differ from the module's. DeepSpeed checkpoints are
+    restored by DeepSpeed instead, after the base has been loaded.
+
+    Raises:
+        ModelError: The model cannot be loaded, or weights are missing from it.
+    """
+    source = str(checkpoint.path) if checkpoint is not None and config.deepspeed is None else base
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model, report = _MODEL.from_pretrained(
+            source,
+            dtype=torch.float32,
+            attn_implementation=attention(config.attention, device, "bfloat16" if config.bf16 else "float32"),
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"cannot load the model: {_first_line(error)}", where=source) from error
+    if report["missing_keys"] or report["mismatched_keys"]:
+        names = ", ".join(sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:5])
+        raise ModelError(f"weights are missing or of another shape: {names}", where=source)
+    # TRL loads the KL term's reference model from this name: it must be the base, not the checkpoint.
+    model.config._name_or_path = base
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def fingerprint(model: Any) -> float:
+    """A number that changes when a weight does: each tensor's sum and absolute sum, in double precision."""
+    total = 0.0
+    for number, tensor in enumerate(model.state_dict().values(), start=1):
+        values = tensor.detach().double().flatten()
+        total += number * float(values.abs().sum()) + float(values.sum())
+    return total
