@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import detect, evaluate, prepare, train
+from iadr1.cli import detect, evaluate, prepare, rewards, sft, train
 from iadr1.cli.options import keys_text
 
 _EPILOG = (
@@ -51,19 +51,40 @@ app = typer.Typer(
 )
 
 
-def _add(name: str, command: Callable[..., None], epilog: str, *, keys: type | None = None) -> None:
+def _add(
+    name: str, command: Callable[..., None], epilog: str, *, keys: type | None = None, group: typer.Typer = app
+) -> None:
     # Typer keeps the line breaks of a docstring; a terminal narrower than the source would break every line twice.
     paragraphs = (command.__doc__ or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     if keys is not None:
         epilog = f"{epilog}\n\n{keys_text(keys, inspect.signature(command).parameters)}"
-    app.command(name, help=text, epilog=epilog, cls=_Command)(command)
+    group.command(name, help=text, epilog=epilog, cls=_Command)(command)
+
+
+def _add_group(name: str, text: str) -> typer.Typer:
+    """`iadr1 NAME COMMAND`; without a command its help is shown."""
+    group = typer.Typer(cls=_Group, name=name, help=text)
+
+    @group.callback(invoke_without_command=True)
+    def show_help(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+
+    app.add_typer(group)
+    return group
 
 
 _add("prepare", prepare.prepare, prepare.EPILOG)
-_add("train", train.train, train.EPILOG, keys=configs.TrainConfig)
+_add("ground", train.ground, train.GROUND_EPILOG, keys=configs.GroundConfig)
+_add("sft", sft.sft, sft.EPILOG, keys=configs.SftConfig)
+_add("train", train.train, train.TRAIN_EPILOG, keys=configs.TrainConfig)
 _add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
 _add("detect", detect.detect, detect.EPILOG)
+
+_rewards = _add_group("rewards", rewards.HELP)
+_add("ls", rewards.ls, rewards.LS_EPILOG, group=_rewards)
+_add("try", rewards.try_, rewards.TRY_EPILOG, group=_rewards)
 
 
 def _print_version(wanted: bool) -> None:

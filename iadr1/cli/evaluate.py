@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,8 @@ def evaluate(
     ] = None,
     shots: Annotated[int | None, option(_CONFIG, "shots")] = None,
     limit: Annotated[int | None, option(_CONFIG, "limit")] = None,
+    leaks: Annotated[Path | None, option(_CONFIG, "leaks")] = None,
+    allow_leaks: Annotated[bool | None, option(_CONFIG, "allow_leaks", "--allow-leaks")] = None,
     batch_size: Annotated[int | None, option(_CONFIG, "batch_size")] = None,
     max_new_tokens: Annotated[int | None, option(_CONFIG, "max_new_tokens")] = None,
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
@@ -50,7 +53,8 @@ def evaluate(
     """Ask a model every question of a benchmark and score the answers.
 
     An answer that cannot be read counts as wrong and is counted separately. An interrupted run goes on where it
-    stopped, and asks again where an image could not be used.
+    stopped, and asks again where an image could not be used. Images that the model was trained on, as its training run
+    or --leaks says, are refused unless allowed; held-out images and categories are reported apart.
     """
     given = {key: value for key, value in locals().items() if key not in ("benchmark", "settings")}
     name, overrides = split_words(benchmark, settings, leading="benchmark")
@@ -60,13 +64,14 @@ def evaluate(
     from iadr1.reports.tables import to_rich
     from iadr1.stages import evaluate as stage
 
-    with terminal.bar("asking") as progress:
-        result = stage.run(config, progress=progress)
+    with terminal.task_bars() as show:
+        result = stage.run(config, progress=partial(show, "asking"), comparing=partial(show, "looking for leaks"))
     terminal.out.print(to_rich(result.table))
     resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     failed = f", {result.failed} with an image that could not be used" if result.failed else ""
     terminal.say(f"{result.samples} questions{resumed}{failed}")
-    for name in ("predictions.jsonl", "metrics.json", "table.md", "run.json"):
+    compared = ("leaks.jsonl",) if "leaks" in result.metrics else ()
+    for name in ("predictions.jsonl", "metrics.json", "table.md", *compared, "run.json"):
         terminal.say(str(result.out / name))
     if result.failed:
         raise typer.Exit(1)

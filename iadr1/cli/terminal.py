@@ -24,6 +24,11 @@ def say(line: str = "") -> None:
     out.print(line, markup=False, soft_wrap=True)
 
 
+def note(line: str) -> None:
+    """One line on stderr, above a bar that is being drawn."""
+    err.print(line, markup=False, soft_wrap=True)
+
+
 def curve(values: Sequence[float], *, width: int = 60, height: int = 5) -> list[str]:
     """A curve as `height` lines of block characters, its highest and lowest value written at the left.
 
@@ -107,13 +112,34 @@ def task_bars() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def train_bar(steps: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """A bar for training that shows reward and parse rate; yields the function that takes a step's figures."""
+    """A bar for GRPO that shows reward, KL, length, parse rate and flat groups; yields what takes a step's figures."""
+
+    def text(figures: Mapping[str, float]) -> str:
+        parts = [f"reward {figures['reward']:.3f}", f"parsed {figures['parse_rate']:.0%}"]
+        parts += [f"KL {figures['kl']:.3g}"] if "kl" in figures else []
+        parts += [f"{figures['completion_length']:.0f} tokens"]
+        return "  ".join(parts)
+
+    with _figures_bar(steps, text) as advance:
+        yield advance
+
+
+@contextmanager
+def loss_bar(steps: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """A bar for supervised training that shows the loss; yields the function that takes a step's figures."""
+    with _figures_bar(steps, lambda figures: f"loss {figures['loss']:.3f}") as advance:
+        yield advance
+
+
+@contextmanager
+def _figures_bar(
+    steps: int, text: Callable[[Mapping[str, float]], str]
+) -> Iterator[Callable[[Mapping[str, float]], None]]:
     with _bars(TextColumn("{task.fields[figures]}")) as (progress, show):
         task = progress.add_task("training", total=steps, figures="")
 
         def advance(figures: Mapping[str, float]) -> None:
             show()
-            text = f"reward {figures['reward']:.3f}  parsed {figures['parse_rate']:.0%}"
-            progress.update(task, completed=int(figures["step"]), figures=text)
+            progress.update(task, completed=int(figures["step"]), figures=text(figures))
 
         yield advance

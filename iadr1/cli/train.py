@@ -1,9 +1,10 @@
-"""`iadr1 train`: GRPO on multiple-choice samples."""
+"""`iadr1 train` and `iadr1 ground`: GRPO on samples with a checkable answer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,14 +16,23 @@ from iadr1.cli.recipes import find_recipe
 if TYPE_CHECKING:
     from iadr1.stages.grpo import TrainSummary
 
-EPILOG = (
+TRAIN_EPILOG = (
     "Example: `iadr1 prepare`, then `iadr1 train --reward roam` trains the embedded model for a few minutes and "
     "writes model/, reward_curve.png, log.jsonl and run.json to runs/train.\n\n"
-    "The paper's run on GPUs: `torchrun --nproc-per-node 4 -m iadr1 train anomalyr1-roam-3b --data data/fewshot.jsonl`."
+    "The paper's run on GPUs: `iadr1 train anomalyr1-roam-3b --nproc 4 --data data/fewshot.jsonl`."
     "\n\nEvery key of a recipe can be changed in place: `iadr1 train anomalyr1-roam-3b beta=0 learning_rate=1e-6`."
 )
+GROUND_EPILOG = (
+    "Example: `iadr1 prepare`, then `iadr1 ground` trains the embedded model to point at what an expression names and "
+    "writes to runs/ground; `iadr1 train --model runs/ground/model` goes on from there.\n\n"
+    "The paper's run on GPUs: `iadr1 prepare refcoco --root DIR --out data/refcoco.jsonl`, then `iadr1 ground "
+    "anomalyr1-ground-3b --nproc 4 --data data/refcoco.jsonl`."
+)
 
-_CONFIG = configs.TrainConfig
+_TRAIN, _GROUND = configs.TrainConfig, configs.GroundConfig
+_GENERATIONS = "Answers drawn for each question and compared (a group)."
+_BATCH = "Answers worked on in one step, on each device; a multiple of --generations."
+_OUT = "Folder for checkpoints, model, curve and run.json."
 
 
 def train(
@@ -31,36 +41,65 @@ def train(
         typer.Argument(metavar="RECIPE", help="A recipe, by name or as a YAML file.", show_default=False),
     ] = None,
     settings: Annotated[list[str] | None, key_values()] = None,
-    reward: Annotated[str | None, option(_CONFIG, "reward")] = None,
-    model: Annotated[str | None, option(_CONFIG, "model")] = None,
-    data: Annotated[Path | None, option(_CONFIG, "data")] = None,
-    root: Annotated[Path | None, option(_CONFIG, "root")] = None,
-    out: Annotated[Path | None, option(_CONFIG, "out", text="Folder for checkpoint, curve and run.json.")] = None,
-    shots: Annotated[int | None, option(_CONFIG, "shots")] = None,
-    steps: Annotated[int | None, option(_CONFIG, "steps")] = None,
-    generations: Annotated[
-        int | None, option(_CONFIG, "generations", text="Answers drawn for each question and compared (a group).")
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        option(
-            _CONFIG, "batch_size", text="Answers worked on in one step, on each device; a multiple of --generations."
-        ),
-    ] = None,
-    learning_rate: Annotated[float | None, option(_CONFIG, "learning_rate", text="Step size of the optimiser.")] = None,
-    max_new_tokens: Annotated[int | None, option(_CONFIG, "max_new_tokens")] = None,
-    attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
-    limit: Annotated[int | None, option(_CONFIG, "limit")] = None,
-    seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
+    reward: Annotated[str | None, option(_TRAIN, "reward")] = None,
+    model: Annotated[str | None, option(_TRAIN, "model")] = None,
+    data: Annotated[Path | None, option(_TRAIN, "data")] = None,
+    root: Annotated[Path | None, option(_TRAIN, "root")] = None,
+    out: Annotated[Path | None, option(_TRAIN, "out", text=_OUT)] = None,
+    shots: Annotated[int | None, option(_TRAIN, "shots")] = None,
+    steps: Annotated[int | None, option(_TRAIN, "steps")] = None,
+    generations: Annotated[int | None, option(_TRAIN, "generations", text=_GENERATIONS)] = None,
+    batch_size: Annotated[int | None, option(_TRAIN, "batch_size", text=_BATCH)] = None,
+    learning_rate: Annotated[float | None, option(_TRAIN, "learning_rate")] = None,
+    max_new_tokens: Annotated[int | None, option(_TRAIN, "max_new_tokens")] = None,
+    attention: Annotated[str | None, option(_TRAIN, "attention")] = None,
+    nproc: Annotated[int | None, option(_TRAIN, "nproc")] = None,
+    deepspeed: Annotated[str | None, option(_TRAIN, "deepspeed")] = None,
+    resume: Annotated[str | None, option(_TRAIN, "resume")] = None,
+    limit: Annotated[int | None, option(_TRAIN, "limit")] = None,
+    seed: Annotated[int | None, option(_TRAIN, "seed")] = None,
 ) -> None:
     """Train a model with GRPO: it answers, answers are rewarded, better ones become likelier.
 
     Settings come from the recipe, then the options, then KEY=VALUE.
     """
-    given = {key: value for key, value in locals().items() if key not in ("recipe", "settings")}
-    name, overrides = split_words(recipe, settings, leading="recipe")
-    found = find_recipe(name) if name is not None else None
-    config = configs.build(_CONFIG, recipe=found, overrides=overrides, given=given)
+    _run(_TRAIN, locals())
+
+
+def ground(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A recipe, by name or as a YAML file.", show_default=False),
+    ] = None,
+    settings: Annotated[list[str] | None, key_values()] = None,
+    reward: Annotated[str | None, option(_GROUND, "reward")] = None,
+    model: Annotated[str | None, option(_GROUND, "model")] = None,
+    data: Annotated[Path | None, option(_GROUND, "data")] = None,
+    root: Annotated[Path | None, option(_GROUND, "root")] = None,
+    out: Annotated[Path | None, option(_GROUND, "out", text=_OUT)] = None,
+    steps: Annotated[int | None, option(_GROUND, "steps")] = None,
+    generations: Annotated[int | None, option(_GROUND, "generations", text=_GENERATIONS)] = None,
+    batch_size: Annotated[int | None, option(_GROUND, "batch_size", text=_BATCH)] = None,
+    learning_rate: Annotated[float | None, option(_GROUND, "learning_rate")] = None,
+    max_new_tokens: Annotated[int | None, option(_GROUND, "max_new_tokens")] = None,
+    attention: Annotated[str | None, option(_GROUND, "attention")] = None,
+    nproc: Annotated[int | None, option(_GROUND, "nproc")] = None,
+    deepspeed: Annotated[str | None, option(_GROUND, "deepspeed")] = None,
+    resume: Annotated[str | None, option(_GROUND, "resume")] = None,
+    limit: Annotated[int | None, option(_GROUND, "limit")] = None,
+    seed: Annotated[int | None, option(_GROUND, "seed")] = None,
+) -> None:
+    """Teach a model to point: GRPO on referring expressions, rewarded by how well its box fits.
+
+    The step before `train` in AnomalyR1; settings as there.
+    """
+    _run(_GROUND, locals())
+
+
+def _run(kind: type[configs.TrainConfig], given: Mapping[str, Any]) -> None:
+    name, overrides = split_words(given["recipe"], given["settings"], leading="recipe")
+    options = {key: value for key, value in given.items() if key not in ("recipe", "settings")}
+    config = configs.build(kind, recipe=find_recipe(name) if name else None, overrides=overrides, given=options)
     from iadr1.stages import grpo as stage
 
     rewards: list[float] = []
@@ -70,7 +109,7 @@ def train(
             rewards.append(figures["reward"])
             show(figures)
 
-        summary = stage.run(config, on_log=on_log)
+        summary = stage.run(config, on_log=on_log, on_note=terminal.note)
     _print_summary(summary, rewards)
 
 

@@ -46,13 +46,7 @@ def plot_reward_curve(
         MissingExtraError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "train", purpose="drawing the reward curve") from error
-    figure = Figure(figsize=(8, 5.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(8, 5.2)
     grid = figure.add_gridspec(2, 2, height_ratios=(2.4, 1))
     span = max(3, len(steps) // 8)
     _draw_reward(figure.add_subplot(grid[0, :]), steps, reward, reward_std, span=span)
@@ -60,6 +54,48 @@ def plot_reward_curve(
     _draw_small(
         figure.add_subplot(grid[1, 1]), steps, completion_length, name="completion length (tokens)", colour=_ORANGE
     )
+    return _save(figure, path, title)
+
+
+def plot_loss_curve(path: Path, *, steps: Sequence[int], loss: Sequence[float], title: str) -> Path:
+    """Draw a supervised run: the loss of each step with its running mean.
+
+    Args:
+        path: The PNG to write.
+        steps: Step numbers.
+        loss: Loss of each step, in nats a token; of the same length.
+        title: The line above the figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: The file cannot be written.
+    """
+    figure = _figure(8, 3.6)
+    axes = figure.add_subplot()
+    span = max(3, len(steps) // 8)
+    axes.plot(steps, loss, color=_GREY, linewidth=0.8, label="loss of the step")
+    axes.plot(steps, smooth(loss, span=span), color=_BLUE, linewidth=2.2, label=f"running mean over {span} steps")
+    axes.set_xlabel("step", fontsize=9)
+    axes.set_ylabel("loss (nats a token)")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best", fontsize=8, frameon=False)
+    _plain(axes)
+    return _save(figure, path, title)
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure of this size in inches that needs no display."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "train", purpose="drawing the curve") from error
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: Path, title: str) -> Path:
     figure.suptitle(title, fontsize=11)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

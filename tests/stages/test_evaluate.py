@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from iadr1 import leaks
 from iadr1.config import EvalConfig
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.geometry import BoxSpace
@@ -190,7 +192,7 @@ def test_structured(world: World) -> None:
     assert {key: scores[key] for key in expected} == expected
 
 
-def boxes_text(*boxes: tuple[int, int, int, int]) -> str:
+def boxes_text(*boxes: tuple[float, float, float, float]) -> str:
     return f"<answer>{json.dumps([{'bbox_2d': list(box), 'label': 'scratch'} for box in boxes])}</answer>"
 
 
@@ -199,9 +201,14 @@ def test_detection_reads_boxes_in_the_models_space(world: World, space: BoxSpace
     """The image is 200x100 and its defect the left upper quarter, whatever numbers the model writes for it."""
     samples = [yes_no("a", SCRATCH), yes_no("b", SCRATCH), yes_no("c"), yes_no("d")]
     profile = replace(PROFILES["qwen2_5_vl"], box_space=space)
-    width, height = (1000, 1000) if space is BoxSpace.NORM1000 else profile.input_wh((200, 100))
+    width, height = profile.input_wh((200, 100))
     assert width != 200
-    right = (0, 0, width // 4, height // 2)
+    right = {
+        BoxSpace.INPUT_PX: (0, 0, width // 4, height // 2),
+        BoxSpace.NORM1000: (0, 0, 250, 500),
+        BoxSpace.UNIT: (0, 0, 0.25, 0.5),
+        BoxSpace.UNIT_SQUARE: (0, 0.25, 0.25, 0.5),
+    }[space]
     write_records(world.data, samples)
     texts = ["rubbish", boxes_text(right), boxes_text(right), "<answer>[]</answer>"]
     engine = world.answers(dict(zip("abcd", texts, strict=True)), profile=profile)
@@ -224,6 +231,154 @@ def test_grounding(world: World) -> None:
     assert scores["acc@0.5"] == pytest.approx(100 / 3)
     assert scores["mean_iou"] == pytest.approx(0.5)
     assert scores["parse_rate"] == pytest.approx(200 / 3)
+
+
+def test_a_question_counts_under_its_subtask(world: World) -> None:
+    """As the readers say it; the raw type is no longer folded here."""
+    details = {"question_type": "Object Details", "subtask": "Object Analysis"}
+    engine = world.write([(sample("a1", **details), "<answer>A</answer>"), (sample("b1"), "<answer>B</answer>")])
+    assert world.run(engine).metrics["strict"]["X"] == {
+        "Object Analysis": 100.0, "Defect Classification": 0.0, "average": 50.0,
+    }  # fmt: skip
+
+
+# images the model was trained on
+
+
+PICTURES = {"a": 3, "b": 5, "c": 7, "d": 11}
+"""Image -> the width of its stripes: four pictures whose hashes are far apart."""
+
+
+def trained_on(world: World, *names: str, category: str = "bolt") -> leaks.LeakManifest:
+    """Draw the four pictures and the manifest of a training on some of them, under other names."""
+    training = world.folder / "training"
+    training.mkdir(exist_ok=True)
+    for name, width in PICTURES.items():
+        pixels = np.fromfunction(lambda y, x, w=width: 60 + 120 * ((x * w + y * w * w) // 37 % 2), (100, 200))
+        Image.fromarray(pixels.astype(np.uint8)).save(world.folder / f"{name}.png")
+        shutil.copy(world.folder / f"{name}.png", training / f"t{name}.png")
+    samples = [sample(name, image=f"t{name}.png", category=category) for name in names]
+    return leaks.build_manifest(samples, training)
+
+
+def manifest_file(world: World, *names: str, category: str = "bolt") -> Path:
+    path = world.folder / "train.leak.json"
+    leaks.write(path, trained_on(world, *names, category=category))
+    return path
+
+
+def test_a_silent_overlap_is_refused_before_a_model_is_loaded(world: World) -> None:
+    world.write(ugly())
+    config = EvalConfig(data=world.data, out=world.out, model="no/such/model", leaks=manifest_file(world, "a", "d"))
+    with pytest.raises(UsageError) as caught:
+        run(config)
+    assert "the model was trained on 2 of the 4 images to be asked about: a.png, d.png" in str(caught.value)
+    assert "leave them out of --data" in str(caught.value)
+    assert "--allow-leaks" in str(caught.value)
+    found = {match.image: match.match for match in read_records(world.out / "leaks.jsonl", leaks.ImageMatch)}
+    assert found == {"a.png": "ta.png", "b.png": None, "c.png": None, "d.png": "td.png"}
+    assert not (world.out / "run.json").exists()
+
+
+def test_allowed_leaks_mark_every_figure_they_are_in_and_stand_apart(world: World) -> None:
+    engine = world.write(ugly())
+    calls: list[tuple[int, int]] = []
+    config = EvalConfig(
+        data=world.data, out=world.out, batch_size=2, leaks=manifest_file(world, "a", "d"), allow_leaks=True
+    )
+    metrics = run(config, engine=engine, comparing=lambda done, total: calls.append((done, total))).metrics
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert metrics["includes_trained_images"] == 2
+    assert metrics["leaks"]["images"] == {"held-out images": 2, "held-out categories": 0, "trained images": 2}
+    assert {name: part["questions"] for name, part in metrics["splits"].items()} == {
+        "held-out images": 2, "trained images": 5,
+    }  # fmt: skip
+    # b1 right, c1 unread: both detection on normal images.
+    assert metrics["splits"]["held-out images"]["strict"]["average"]["overkill"] == 50.0
+    assert metrics["splits"]["trained images"]["strict"]["average"]["Defect Classification"] == 50.0
+    assert metrics["strict"]["X"]["average"] == 62.5
+    rows = [line.split("|")[1].strip() for line in (world.out / "table.md").read_text().splitlines() if line[:1] == "|"]
+    assert rows[2:6] == ["X \N{DAGGER}", "Average \N{DAGGER}", "- held-out images", "- trained images"]
+    assert "include 2 images that the model was trained on" in (world.out / "table.md").read_text()
+    run_file = json.loads((world.out / "run.json").read_text(encoding="utf-8"))
+    assert run_file["leaks"] == metrics["leaks"]
+
+
+def test_figures_of_boxes_are_marked_too(world: World) -> None:
+    engine = world.write([(yes_no("a", SCRATCH), "<answer>[]</answer>"), (yes_no("b"), "<answer>[]</answer>")])
+    world.run(engine, "detection", leaks=manifest_file(world, "a"), allow_leaks=True)
+    head = (world.out / "table.md").read_text(encoding="utf-8").splitlines()[2]
+    assert head == "|  | all \N{DAGGER} | held-out images | trained images |"
+
+
+def test_a_manifest_of_other_images_lets_pass_and_tells_images_from_categories(world: World) -> None:
+    other = {"category": "Hex-Nut"}
+    questions = [*ugly()[:4], (sample("d1", **other), "<answer>A</answer>"), (sample("d2", **other), "<answer>B")]
+    engine = world.write([(item.model_copy(update={"held_out": False}), text) for item, text in questions])
+    path = manifest_file(world, "c")
+    Image.new("RGB", (200, 100), "white").save(world.folder / "c.png")
+    metrics = world.run(engine, leaks=path).metrics
+    assert metrics["includes_trained_images"] == 0
+    assert metrics["leaks"]["images"] == {"held-out images": 3, "held-out categories": 1, "trained images": 0}
+    assert {name: part["questions"] for name, part in metrics["splits"].items()} == {
+        "held-out images": 4, "held-out categories": 2,
+    }  # fmt: skip
+    table = (world.out / "table.md").read_text(encoding="utf-8")
+    assert "\N{DAGGER}" not in table
+    assert "By train.leak.json: 3 held-out images, 1 held-out categories" in table
+    # The other way round: what the manifest lists is trained, with or without images of it.
+    leaks.write(path, leaks.LeakManifest(categories=("hex_nut",), images=()))
+    assert {n: p["questions"] for n, p in world.run(engine, leaks=path).metrics["splits"].items()} == {
+        "held-out images": 2, "held-out categories": 4,
+    }  # fmt: skip
+
+
+def test_a_copy_in_another_format_is_found_and_a_second_run_looks_at_nothing_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = world.write(ugly())
+    path = manifest_file(world, "a")
+    Image.open(world.folder / "a.png").save(world.folder / "copy.bmp")
+    (world.folder / "copy.bmp").replace(world.folder / "a.png")
+    with pytest.raises(UsageError, match="1 of the 4 images"):
+        world.run(engine, leaks=path)
+    monkeypatch.setattr("iadr1.leaks.matching.perceptual_hash", None)  # calling it would fail
+    assert world.run(engine, leaks=path, allow_leaks=True).metrics["includes_trained_images"] == 1
+
+
+def test_a_model_s_own_folder_says_what_it_was_trained_on(world: World) -> None:
+    world.write(ugly())
+    manifest = trained_on(world, "b")
+    folder = world.folder / "run"
+    entry = leaks.write_for_run(folder, manifest)
+    (folder / "run.json").write_text(json.dumps({"command": "train", "leak_manifest": entry}), encoding="utf-8")
+    for model in ("model", "checkpoint-20"):
+        (folder / model).mkdir()
+        config = EvalConfig(data=world.data, out=world.out, model=str(folder / model))
+        with pytest.raises(UsageError, match=r"run/leak\.json: the model was trained on 1 of the 4 images.*: b\.png"):
+            run(config)
+        with pytest.raises(UsageError, match="1 of the 4 images"):
+            run(replace(config, model="no/such/model", leaks=folder))
+    moved = world.folder / "moved"
+    leaks.write(moved / "leak.json", manifest)
+    with pytest.raises(UsageError, match=r"moved/leak\.json: the model was trained on 1"):
+        run(EvalConfig(data=world.data, out=world.out, model=str(moved)))
+
+
+def test_without_a_manifest_only_marks_split(world: World) -> None:
+    unmarked = [(item.model_copy(update={"held_out": False}), text) for item, text in ugly()]
+    metrics = world.run(world.write(unmarked)).metrics
+    assert metrics["splits"] == {}
+    assert not {"leaks", "includes_trained_images"} & set(metrics)
+    assert not (world.out / "leaks.jsonl").exists()
+
+
+def test_leaks_that_lead_nowhere_are_told(world: World) -> None:
+    engine = world.write(ugly())
+    with pytest.raises(UsageError, match=r"no leak manifest in .*looked for leak\.json"):
+        world.run(engine, leaks=world.folder)
+    with pytest.raises(UsageError, match="no file or folder"):
+        world.run(engine, leaks=world.folder / "nothing")
 
 
 # bad images
@@ -463,7 +618,7 @@ def test_wrong_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         ([sample("a1"), sample("a1")], "mmad", "occurs twice"),
         ([sample("a1")], "anomaly", "task is 'choice'"),
         ([sample("a1", question_type="Anomaly Detection", is_anomalous=None)], "mmad", "anomalous"),
-        ([sample("a1", question_type="Colour")], "mmad", "'Colour'"),
+        ([sample("a1", question_type="Colour")], "mmad", r"sample 1 \('a1'\): its subtask 'Colour' is none of MMAD's"),
         ([sample("a1", task="grounding", answer="", options={})], "grounding", "no box"),
     ],
 )

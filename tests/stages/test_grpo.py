@@ -365,7 +365,7 @@ def test_scores_of_a_batch_follow_each_row() -> None:
     ]
     assert calls == [[1.0, 0.0, 0.0, None], [None, None, None, 0.5], [1.0, 1.0, 0.0, 1.0]]
     assert metrics == {"parse_rate": 0.75}
-    assert [function.__name__ for function in scorer.functions()] == ["roam", "boxes", "format"]
+    assert [function.__name__ for function in scorer.functions()] == ["roam", "grounding", "format"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "1", [1.0]])

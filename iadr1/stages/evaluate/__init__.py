@@ -1,7 +1,8 @@
 """`iadr1 eval BENCHMARK`: ask a model every question of a samples file, write its answers down, score them.
 
 A run killed at any moment goes on where it stopped, and asks again where an image could not be used; answers of
-another protocol, model, dtype, samples file or image root are never mixed.
+another protocol, model, dtype, samples file or image root are never mixed. Where it is known what the model was trained
+on, figures are reported apart for images it was and was not trained on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from iadr1.stages.evaluate.folder import (
     read_samples,
     refuse_other_answers,
 )
-from iadr1.stages.evaluate.scoring import ALL, headline, score_splits
+from iadr1.stages.evaluate.overlap import Overlap, find_overlap
+from iadr1.stages.evaluate.scoring import ALL, INCLUDED, headline, score_splits
 
 __all__ = ["BENCHMARKS", "EvalResult", "run"]
 
@@ -69,18 +71,26 @@ class _Model:
     fingerprint: str
 
 
-def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine | None = None) -> EvalResult:
+def run(
+    config: EvalConfig,
+    *,
+    progress: Progress | None = None,
+    comparing: Progress | None = None,
+    engine: Engine | None = None,
+) -> EvalResult:
     """Evaluate a model on a benchmark.
 
     Args:
         config: What to evaluate; `limit` takes that many samples at random (`seed`), in the file's order.
         progress: Called with (answered, all) at the start and after every batch.
+        comparing: Called with (images compared with the trained ones, all).
         engine: The model, already loaded; by default `config.engine` with `config.model`.
 
     Raises:
-        UsageError: Unknown benchmark, no data, or the folder holds another command's run, or answers of another
-            protocol, model, dtype, samples file or image root.
-        DataError: A sample does not fit the benchmark.
+        UsageError: Unknown benchmark, no data, the model was trained on some of the images (and `allow_leaks` is
+            off), or the folder holds another command's run, or answers of another protocol, model, dtype, samples
+            file or image root.
+        DataError: A sample does not fit the benchmark, or the leak manifest is broken.
         ModelError: The model cannot be loaded or run.
         OutputError: The folder cannot be written to.
     """
@@ -91,6 +101,8 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
     samples = read_samples(data, benchmark, shots=config.shots, limit=config.limit, seed=config.seed)
     root = resolve_root(data, config.root)
     check_folder(out)
+    name = config.model if engine is None else engine.model
+    overlap = find_overlap(config, samples, root, model=name, out=out, tick=comparing)
     if engine is None:
         options = LoadOptions(config.device, config.dtype, config.attention, config.batch_size)
         engine = load_engine(config.engine, config.model, options)
@@ -105,6 +117,7 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
             "protocol": {"hash": key, **protocol},
             "model_fingerprint": model.fingerprint,
             "root": str(root.resolve()),
+            **({"leaks": overlap.figures()} if overlap else {}),
         },
     )
 
@@ -125,8 +138,9 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
     resumed = len(samples) - len(left)
     answer_all(asker, left, path, batch_size=config.batch_size, resumed=resumed, progress=progress)
 
-    metrics = _measure(config, model, samples, path)
-    table = headline(f"{config.benchmark}: {engine.model}", benchmark.fmt, metrics)
+    metrics = _measure(config, model, samples, path, overlap=overlap)
+    note = overlap.sentence() if overlap else ""
+    table = headline(f"{config.benchmark}: {engine.model}", benchmark.fmt, metrics, note=note)
     write_text_atomic(out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     write_text_atomic(out / "table.md", tables.to_markdown(table))
     seconds = round(time.monotonic() - started, 2)
@@ -135,11 +149,14 @@ def run(config: EvalConfig, *, progress: Progress | None = None, engine: Engine 
     return EvalResult(out, metrics, table, len(samples), resumed, failed, seconds)
 
 
-def _measure(config: EvalConfig, model: _Model, samples: list[Sample], path: Path) -> dict[str, Any]:
+def _measure(
+    config: EvalConfig, model: _Model, samples: list[Sample], path: Path, *, overlap: Overlap | None
+) -> dict[str, Any]:
     """The content of `metrics.json`, from the answers on disk."""
     answers = {prediction.sample_id: prediction for prediction in read_records(path, Prediction)}
     answered = [(sample, answers[sample.id]) for sample in samples]
-    splits = score_splits(answered, BENCHMARKS[config.benchmark].fmt, seed=config.seed)
+    report = overlap.report if overlap else None
+    splits = score_splits(answered, BENCHMARKS[config.benchmark].fmt, seed=config.seed, report=report)
     return {
         "benchmark": config.benchmark,
         "model": model.engine.model,
@@ -147,6 +164,7 @@ def _measure(config: EvalConfig, model: _Model, samples: list[Sample], path: Pat
         "engine": model.engine.name,
         "protocol": answered[0][1].protocol,
         "shots": config.shots,
+        **({"leaks": overlap.figures(), INCLUDED: overlap.trained} if overlap else {}),
         **splits.pop(ALL),
         "splits": splits,
     }

@@ -100,7 +100,9 @@ def _fault(sample: Sample, benchmark: Benchmark) -> str:
         return f"its task is {sample.task!r}, the benchmark asks {benchmark.task!r}"
     if benchmark.task == "grounding":
         return "" if any(defect.box for defect in sample.defects) else "it has no box to find"
-    needs_truth = benchmark.task == "anomaly" or choice.subtask(sample.question_type) == choice.DETECTION
+    if benchmark.task == "choice" and sample.reported_as not in choice.SUBTASKS:
+        return f"its subtask {sample.reported_as!r} is none of MMAD's: {', '.join(choice.SUBTASKS)}"
+    needs_truth = benchmark.task == "anomaly" or sample.reported_as == choice.DETECTION
     if needs_truth and sample.is_anomalous is None:
         return "it does not say whether the image is anomalous"
     return ""

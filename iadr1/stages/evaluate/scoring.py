@@ -1,33 +1,45 @@
-"""Answered samples -> the figures of `metrics.json`, for all samples and by whether a category was trained on."""
+"""Answered samples -> the figures of `metrics.json`, for all samples and by whether they were trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from iadr1 import prompts
+from iadr1 import leaks, prompts
 from iadr1.geometry import Box
 from iadr1.metrics import boxes, choice
 from iadr1.records import Prediction, Sample
 from iadr1.reports import tables
 
 Answered = Sequence[tuple[Sample, Prediction]]
-ALL, HELD_OUT, TRAINED = "all", "held-out categories", "trained categories"
+ALL, TRAINED_CATEGORIES = "all", "trained categories"
+INCLUDED = "includes_trained_images"
+"""Key of `metrics.json`: how many images the figures of all samples include that the model was trained on."""
+_MARK = " \N{DAGGER}"
 
 
-def score_splits(answered: Answered, fmt: prompts.Format, *, seed: int) -> dict[str, dict[str, Any]]:
-    """The figures of each split that has samples; rates in percent, IoU in 0..1.
+def score_splits(
+    answered: Answered, fmt: prompts.Format, *, seed: int, report: leaks.LeakReport | None = None
+) -> dict[str, dict[str, Any]]:
+    """The figures of all samples, and of each split that has some; rates in percent, IoU in 0..1.
+
+    Without a report, the samples' own marks tell held-out from trained categories; where none is marked, nothing is
+    known and there is no split.
 
     Args:
         answered: Samples with their predictions.
         fmt: The answer format that was asked for.
         seed: Seed of the bootstrap intervals.
+        report: The samples' images compared with what the model was trained on.
     """
-    splits = {
-        ALL: answered,
-        HELD_OUT: [pair for pair in answered if pair[0].held_out],
-        TRAINED: [pair for pair in answered if not pair[0].held_out],
-    }
+    splits: dict[str, Answered] = {ALL: answered}
+    if report is not None:
+        for split in leaks.SPLITS:
+            splits[split] = [pair for pair in answered if report.split(pair[0]) == split]
+    elif any(sample.held_out for sample, _ in answered):
+        splits[leaks.HELD_OUT_CATEGORIES] = [pair for pair in answered if pair[0].held_out]
+        splits[TRAINED_CATEGORIES] = [pair for pair in answered if not pair[0].held_out]
     return {name: _score(pairs, fmt, seed) for name, pairs in splits.items() if pairs}
 
 
@@ -52,7 +64,7 @@ def _score_choice(answered: Answered, seed: int) -> dict[str, Any]:
     rows = [
         choice.ChoiceRow(
             dataset=sample.dataset,
-            question_type=sample.question_type,
+            subtask=sample.reported_as,
             truth=sample.answer,
             letter=prediction.answer,
             is_anomalous=sample.is_anomalous,
@@ -99,17 +111,35 @@ def _box_pairs(answered: Answered) -> list[tuple[list[Box], list[Box]]]:
     return pairs
 
 
-def headline(title: str, fmt: prompts.Format, metrics: Mapping[str, Any]) -> tables.TableData:
-    """The table people look at, from the content of `metrics.json`: figures of all samples, and of the `splits`."""
+def headline(title: str, fmt: prompts.Format, metrics: Mapping[str, Any], *, note: str = "") -> tables.TableData:
+    """The table people look at, from the content of `metrics.json`: figures of all samples, and of the `splits`.
+
+    Every row or column of figures that include trained images is marked, with a sentence below.
+
+    Args:
+        title: Heading.
+        fmt: The answer format that was asked for.
+        metrics: The content of `metrics.json`.
+        note: A further sentence below the table.
+    """
+    included = metrics.get(INCLUDED, 0)
+    mark = _MARK if included else ""
+    notes = [f"{_MARK.strip()} These figures include {included} images that the model was trained on."] if mark else []
+    table = _choice_table(title, metrics, mark) if fmt == "choice" else _figures_table(title, metrics, mark)
+    return replace(table, note=" ".join([*notes, *filter(None, [note]), table.note]))
+
+
+def _figures_table(title: str, metrics: Mapping[str, Any], mark: str) -> tables.TableData:
+    described = {"benchmark", "model", "model_fingerprint", "engine", "protocol", "shots", "leaks", INCLUDED, "splits"}
+    every = {key: value for key, value in metrics.items() if key not in described}
+    note = "Rates in percent; an answer that cannot be read is wrong."
+    return tables.figures_table(title, {ALL + mark: every, **metrics["splits"]}, note=note)
+
+
+def _choice_table(title: str, metrics: Mapping[str, Any], mark: str) -> tables.TableData:
     splits = metrics["splits"]
-    if fmt != "choice":
-        described = {"benchmark", "model", "model_fingerprint", "engine", "protocol", "shots", "splits"}
-        every = {key: value for key, value in metrics.items() if key not in described}
-        note = "Rates in percent; an answer that cannot be read is wrong."
-        return tables.figures_table(title, {ALL: every, **splits}, note=note)
-    names = {HELD_OUT: "- held out", TRAINED: "- trained on"}
-    parts = {row: splits[name]["strict"][choice.AVERAGE] for name, row in names.items() if name in splits}
-    return tables.choice_table(
+    parts = {f"- {name}": figures["strict"][choice.AVERAGE] for name, figures in splits.items()}
+    table = tables.choice_table(
         title,
         metrics["strict"],
         # With one split only, its average is the average.
@@ -117,3 +147,6 @@ def headline(title: str, fmt: prompts.Format, metrics: Mapping[str, Any]) -> tab
         interval=metrics["interval_95"].get(choice.AVERAGE),
         parse_rate=metrics["parse_rate"],
     )
+    datasets, averages, *published = table.groups
+    marked = [[(name if name in parts else name + mark, row) for name, row in group] for group in (datasets, averages)]
+    return replace(table, groups=[*marked, *published])

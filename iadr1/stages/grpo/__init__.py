@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iadr1.config import TrainConfig
+from iadr1.config import GroundConfig, TrainConfig
 from iadr1.errors import UsageError
 from iadr1.models import resolve_model
 from iadr1.models.profiles import profile_of
@@ -26,8 +26,10 @@ from iadr1.stages.grpo.log import StepLog, step_log
 from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
+from iadr1.stages.training.limits import check_numbers, total_steps
 
 OnLog = Callable[[dict[str, float]], None]
+OnNote = Callable[[str], None]
 
 LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo")
 """Loss variants of TRL that need no further setting."""
@@ -62,7 +64,17 @@ class TrainSummary:
     seconds: float
 
 
-def run(config: TrainConfig, *, on_log: OnLog | None = None) -> TrainSummary:
+@dataclass(frozen=True)
+class _Job:
+    """What a run trains on and from, checked."""
+
+    samples: list[Sample]
+    root: Path
+    base: str
+    rewards: list[WeightedReward]
+
+
+def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | None = None) -> TrainSummary:
     """Train a model with GRPO and leave everything in `config.out`.
 
     Args:
@@ -70,6 +82,7 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None) -> TrainSummary:
         on_log: Called after each step with `step`, `reward`, `reward_std`, `parse_rate`, `completion_length`,
             `clipped`, `loss`, `grad_norm`, `learning_rate`, `entropy`, `kl` (where beta > 0), `seconds` and
             `rewards/<name>`.
+        on_note: Called with lines for the user: what is trained, where it goes on from, what looks wrong.
 
     Raises:
         UsageError: Settings that do not fit, or a folder that belongs to another run.
@@ -82,11 +95,12 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None) -> TrainSummary:
     rewards = resolve_reward(config.reward)
     samples, root = _load_data(config)
     base = str(resolve_model(config.model))
-    info = open_run("train", config)
+    info = open_run("ground" if isinstance(config, GroundConfig) else "train", config)
     if info["state"] == "finished":
         return _summary(config, info, resumed_from=None, already_finished=True)
     started = time.monotonic()
-    steps, resumed_from = _train(config, info, samples=samples, root=root, base=base, rewards=rewards, on_log=on_log)
+    job = _Job(samples, root, base, rewards)
+    steps, resumed_from = _train(config, info, job, on_log=on_log, on_note=on_note or (lambda line: None))
     info |= {"state": "finished", **_figures(steps), "wall_seconds": round(time.monotonic() - started, 1)}
     _draw(config, steps)
     write_run(config.out, info)
@@ -95,25 +109,10 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None) -> TrainSummary:
 
 def _check_settings(config: TrainConfig) -> None:
     """Raises UsageError for values that cannot work, before anything is read."""
-    at_least = {
-        "steps": 1,
-        "generations": 2,
-        "batch_size": 1,
-        "gradient_accumulation": 1,
-        "max_new_tokens": 1,
-        "save_steps": 1,
-        "shots": 0,
-        "seed": 0,
-        "learning_rate": 0,
-        "beta": 0,
-        "epsilon": 0,
-    }
-    for key, least in at_least.items():
-        # Written so that NaN is refused as well.
-        if not least <= (value := getattr(config, key)) < math.inf:
-            raise UsageError(f"{key} is {value}, it must be at least {least} and finite")
-    if config.limit is not None and config.limit < 1:
-        raise UsageError(f"limit is {config.limit}, it must be at least 1")
+    check_numbers(
+        config,
+        {"generations": 2, "iterations": 1, "max_new_tokens": 1, "beta": 0, "epsilon": 0, "difficulty": 0},
+    )
     if not 0 < config.temperature < math.inf:
         raise UsageError(
             f"temperature is {config.temperature}, it must be above 0 and finite", hint="GRPO needs varied answers"
@@ -137,50 +136,41 @@ def _load_data(config: TrainConfig) -> tuple[list[Sample], Path]:
 
 
 def _train(
-    config: TrainConfig,
-    info: dict[str, Any],
-    *,
-    samples: list[Sample],
-    root: Path,
-    base: str,
-    rewards: list[WeightedReward],
-    on_log: OnLog | None,
+    config: TrainConfig, info: dict[str, Any], job: _Job, *, on_log: OnLog | None, on_note: OnNote
 ) -> tuple[list[StepLog], int | None]:
     """Train from the base or the last checkpoint and save; the log of all steps, and the step it went on from."""
     # These load torch, only now that everything cheap has been checked.
     from iadr1.stages.grpo.trainer import make_trainer, trainer_settings
-    from iadr1.stages.training import policy
+    from iadr1.stages.training import policy, session
     from iadr1.stages.training.quiet import quiet
     from iadr1.stages.training.recorder import Recorder
 
     with quiet():
-        settings = trainer_settings(config, rewards, steps=config.steps)
-        checkpoint = last_checkpoint(config.out, info["config_hash"])
-        processor = policy.load_processor(base)
-        model = policy.load_policy(base, config, checkpoint)
-        profile = profile_of(model.config, processor)
-        log = config.out / "log.jsonl"
-        done = checkpoint.step if checkpoint else 0
-        earlier = rewind_log(log, done, StepLog, rewrite=settings.process_index == 0)
-        recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=on_log)
-        asked_a_step = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
-        order = asking_order(len(samples), asked_a_step * config.steps, seed=config.seed)
-        trainer = make_trainer(
-            model,
-            settings,
-            rows=training_rows(samples, root, profile, shots=config.shots, order=order),
-            processor=processor,
-            functions=Scorer(rewards, profile).functions(),
-            callback=recorder,
+        # A question is asked `generations` times; on one device first, then on as many as there are.
+        questions = config.batch_size * config.gradient_accumulation // config.generations
+        settings = trainer_settings(
+            config, job.rewards, steps=total_steps(config, samples=len(job.samples), a_step=max(1, questions))
         )
-        if checkpoint is None:
-            trainer.train()
-        elif checkpoint.step < config.steps:
-            if config.deepspeed is None:
-                recorder.expected = policy.fingerprint(model)
-            trainer.train(resume_from_checkpoint=str(checkpoint.path))
-        trainer.save_model(str(config.out / "model"))
-    return [*earlier, *recorder.steps], checkpoint.step if checkpoint else None
+        questions = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
+        settings.max_steps = steps = total_steps(config, samples=len(job.samples), a_step=questions)
+        loaded = session.load(config, job.base, last_checkpoint(config.out, info["config_hash"]))
+        profile = profile_of(loaded.model.config, loaded.processor)
+        log = config.out / "log.jsonl"
+        earlier = rewind_log(log, loaded.done, StepLog, rewrite=settings.process_index == 0)
+        recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=on_log)
+        order = asking_order(len(job.samples), questions * steps, seed=config.seed)
+        trainer = make_trainer(
+            loaded.model,
+            settings,
+            rows=training_rows(job.samples, job.root, profile, shots=config.shots, order=order),
+            processor=loaded.processor,
+            functions=Scorer(job.rewards, profile).functions(),
+            callback=recorder,
+            peft_config=policy.adapters(config, profile),
+        )
+        table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
+    info["parameters"] = [vars(row) for row in table]
+    return [*earlier, *recorder.steps], loaded.done if loaded.checkpoint else None
 
 
 def _figures(steps: list[StepLog]) -> dict[str, Any]:

@@ -53,7 +53,14 @@ def trainer_settings(config: TrainConfig, rewards: list[WeightedReward], *, step
 
 
 def make_trainer(
-    model: Any, settings: Any, *, rows: Any, processor: Any, functions: list[Any], callback: TrainerCallback
+    model: Any,
+    settings: Any,
+    *,
+    rows: Any,
+    processor: Any,
+    functions: list[Any],
+    callback: TrainerCallback,
+    peft_config: Any,
 ) -> Any:
     """TRL's `GRPOTrainer`, without the callback that prints every log line."""
     trainer = GRPOTrainer(
@@ -63,6 +70,7 @@ def make_trainer(
         train_dataset=rows,
         processing_class=processor,
         callbacks=[callback],
+        peft_config=peft_config,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -17,11 +17,8 @@ from iadr1.geometry import Size
 from iadr1.records import Sample, resolve_root, write_records
 from iadr1.stages.inspect.disk import Disk
 from iadr1.stages.inspect.habits import Habits
-from iadr1.stages.inspect.lines import Fault, Finding, Level, Line, count_lines, read_lines
+from iadr1.stages.inspect.lines import Fault, Finding, Level, Line, Progress, count_lines, read_lines
 from iadr1.stages.inspect.rules import faults_of
-
-Progress = Callable[[str, int, int], None]
-"""Takes a name, how many are done and how many there are (0: not known)."""
 
 EXAMPLES = 3
 """Findings of each kind that the summary holds."""

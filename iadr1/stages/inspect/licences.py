@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from iadr1.licences import permits_commercial
 from iadr1.records import Sample, read_records
-from iadr1.stages.inspect.lines import count_lines
-
-Progress = Callable[[str, int, int], None]
-"""Takes a name, how many are done and how many there are (0: not known)."""
+from iadr1.stages.inspect.lines import Progress, count_lines
 
 
 @dataclass

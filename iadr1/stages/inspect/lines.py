@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,6 +15,9 @@ from iadr1.records import Record, Sample
 
 Level = Literal["error", "warning"]
 """An error must be mended before the file is used; a warning should be looked at."""
+
+Progress = Callable[[str, int, int], None]
+"""Takes a name, how many are done and how many there are (0: not known)."""
 
 
 class Fault(NamedTuple):

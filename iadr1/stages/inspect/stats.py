@@ -13,10 +13,7 @@ import numpy as np
 from iadr1.geometry import Box, box_area
 from iadr1.records import Sample, read_records, write_text_atomic
 from iadr1.reports.sample_plots import plot_samples
-from iadr1.stages.inspect.lines import count_lines
-
-Progress = Callable[[str, int, int], None]
-"""Takes a name, how many are done and how many there are (0: not known)."""
+from iadr1.stages.inspect.lines import Progress, count_lines
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,9 +47,12 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
     """
     if config.out.exists() and not config.out.is_dir():
         raise OutputError("this is a file, not a folder", where=str(config.out), hint="choose another --out")
-    info = describe(command, config, data=[config.data], extra={"state": "running"})
+    extra = {"state": "running", "processes": int(os.environ.get("WORLD_SIZE", "1"))}
+    info = describe(command, config, data=[config.data], extra=extra)
     path = config.out / "run.json"
     begun = any(config.out.glob("checkpoint-*")) or (config.out / "log.jsonl").exists()
+    if begun and config.resume == "never":
+        raise UsageError("the folder holds a run already, and resume=never", where=str(config.out), hint=_NEXT)
     if path.exists() and begun:
         return _same_run(path, info)
     if begun:
@@ -60,7 +64,7 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
 def _same_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
     try:
         earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        same = earlier["config_hash"] == info["config_hash"] and earlier["data"] == info["data"]
+        same = all(earlier[key] == info[key] for key in ("command", "config_hash", "data", "processes"))
         different = "" if same else _differences(earlier, info)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError("not a run.json of iadr1", where=str(path), hint=_NEXT) from error
@@ -73,6 +77,11 @@ _NEXT = "choose another --out, or delete the folder to start anew"
 
 
 def _differences(earlier: dict[str, Any], info: dict[str, Any]) -> str:
+    if earlier["command"] != info["command"]:
+        return f"the folder belongs to a run of 'iadr1 {earlier['command']}', this is 'iadr1 {info['command']}'"
+    if earlier["processes"] != info["processes"]:
+        before, now = earlier["processes"], info["processes"]
+        return f"the run was begun with {before} processes, this is {now}: it would see other samples in each step"
     hashes = f"the folder belongs to run {earlier['config_hash']}, this is run {info['config_hash']}"
     old, new = earlier["config"], info["config"]
     keys = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in new if old.get(key) != new.get(key)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from iadr1.config import TrainingConfig
-from iadr1.errors import MissingExtraError, ModelError
+from iadr1.errors import MissingExtraError, ModelError, UsageError
 from iadr1.models import attention
+from iadr1.models.base import Profile
+from iadr1.models.parts import PartRow, check_trainable, freeze, lora_config, parameter_table
 from iadr1.stages.training.folder import Checkpoint
 
 try:
@@ -36,13 +38,15 @@ def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None
     """The model to train, in float32 (with `bf16` the arithmetic is bfloat16, the weights are not).
 
     On resuming the weights come from the checkpoint's folder through `from_pretrained`: the trainer's own loading
-    silently keeps the base weights, because the saved names differ from the module's. DeepSpeed checkpoints are
-    restored by DeepSpeed instead, after the base has been loaded.
+    silently keeps the base weights, because the saved names differ from the module's. DeepSpeed and LoRA checkpoints
+    are restored by the trainer, after the base has been loaded.
 
     Raises:
         ModelError: The model cannot be loaded, or weights are missing from it.
     """
-    source = str(checkpoint.path) if checkpoint is not None and config.deepspeed is None else base
+    # DeepSpeed and PEFT restore their own checkpoints, into the base.
+    restored_by_trainer = config.deepspeed is not None or config.lora_rank > 0
+    source = base if checkpoint is None or restored_by_trainer else str(checkpoint.path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model, report = _MODEL.from_pretrained(
@@ -58,7 +62,46 @@ def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None
         raise ModelError(f"weights are missing or of another shape: {names}", where=source)
     # TRL loads the KL term's reference model from this name: it must be the base, not the checkpoint.
     model.config._name_or_path = base
+    if not config.lora_rank:
+        freeze(model, part_names(config.freeze))
     return model
+
+
+def adapters(config: TrainingConfig, profile: Profile) -> Any:
+    """PEFT's `LoraConfig` as the settings ask for it; None where the weights themselves are trained.
+
+    Raises:
+        UsageError: A part that is none, or `freeze` together with LoRA.
+    """
+    if not config.lora_rank:
+        return None
+    if config.freeze:
+        raise UsageError("freeze says nothing where LoRA is on", hint="lora_parts names the parts that are adapted")
+    return lora_config(
+        profile,
+        r=config.lora_rank,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        adapted=part_names(config.lora_parts),
+    )
+
+
+def check_parts(model: Any, config: TrainingConfig) -> list[PartRow]:
+    """The table of what is trained, after a check that it is what was asked for.
+
+    Raises:
+        ModelError: Something is trainable that should not be, or the other way round.
+    """
+    if config.lora_rank:
+        check_trainable(model, adapted=part_names(config.lora_parts))
+    else:
+        check_trainable(model, frozen=part_names(config.freeze))
+    return parameter_table(model)
+
+
+def part_names(text: str) -> list[str]:
+    """`vision, projector` as a list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,64 @@
+"""Numbers of a run: which can work, and how many steps they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from iadr1.config import TrainingConfig
+from iadr1.errors import UsageError
+
+RESUME = ("auto", "never")
+"""Whether a run goes on in a folder that holds its beginning."""
+
+
+def total_steps(config: TrainingConfig, *, samples: int, a_step: int) -> int:
+    """Optimizer steps of the whole run: `steps`, or what `epochs` rounds over the samples take.
+
+    Args:
+        config: The run's settings.
+        samples: Number of samples.
+        a_step: Samples asked about in one step, on all devices together.
+    """
+    return config.steps if config.epochs is None else max(1, math.ceil(config.epochs * samples / a_step))
+
+
+def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
+    """Make sure that numbers can work, before anything is read.
+
+    Args:
+        config: The run's settings.
+        least: Further fields with their smallest value.
+
+    Raises:
+        UsageError: One is too small or not finite.
+    """
+    at_least = {
+        "steps": 1,
+        "batch_size": 1,
+        "gradient_accumulation": 1,
+        "save_steps": 1,
+        "nproc": 1,
+        "shots": 0,
+        "seed": 0,
+        "learning_rate": 0,
+        "warmup_steps": 0,
+        "weight_decay": 0,
+        "max_grad_norm": 0,
+        "lora_rank": 0,
+        "lora_alpha": 1,
+        "lora_dropout": 0,
+        **least,
+    }
+    for key, smallest in at_least.items():
+        # Written so that NaN is refused as well.
+        if not smallest <= (value := getattr(config, key)) < math.inf:
+            raise UsageError(f"{key} is {value}, it must be at least {smallest} and finite")
+    if config.resume not in RESUME:
+        raise UsageError(f"no resume {config.resume!r}", hint=f"known: {', '.join(RESUME)}")
+    if config.limit is not None and config.limit < 1:
+        raise UsageError(f"limit is {config.limit}, it must be at least 1")
+    if config.epochs is not None and not 0 < config.epochs < math.inf:
+        raise UsageError(f"epochs is {config.epochs}, it must be above 0 and finite")
+    if config.lora_dropout >= 1:
+        raise UsageError(f"lora_dropout is {config.lora_dropout}, it must be below 1")

@@ -1,0 +1,61 @@
+"""One training run from its settings to its saved model, whatever the trainer: what GRPO and SFT do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from iadr1.config import TrainingConfig
+from iadr1.models.parts import PartRow
+from iadr1.stages.training import policy
+from iadr1.stages.training.folder import Checkpoint
+from iadr1.stages.training.recorder import Recorder
+
+Note = Callable[[str], None]
+"""Called with a line the user should see."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What is there before the trainer: the model, its processor, and where to go on from."""
+
+    model: Any
+    processor: Any
+    checkpoint: Checkpoint | None
+
+    @property
+    def done(self) -> int:
+        """Steps an earlier call has done."""
+        return self.checkpoint.step if self.checkpoint else 0
+
+
+def load(config: TrainingConfig, base: str, checkpoint: Checkpoint | None) -> Loaded:
+    """Model and processor, from the base or the checkpoint.
+
+    Raises:
+        ModelError: They cannot be loaded.
+    """
+    return Loaded(policy.load_policy(base, config, checkpoint), policy.load_processor(base), checkpoint)
+
+
+def finish(
+    trainer: Any, config: TrainingConfig, loaded: Loaded, *, recorder: Recorder[Any], steps: int, note: Note
+) -> list[PartRow]:
+    """Train what is left of `steps`, save the model to `config.out/model`, and give the table of its parts.
+
+    Raises:
+        ModelError: Other parts are trainable than asked for, or a checkpoint's weights were not restored.
+    """
+    table = policy.check_parts(trainer.model, config)
+    for row in table:
+        note(f"{row.part:<10} {row.parameters:>14,} parameters, {row.trainable:>14,} trained")
+    if loaded.checkpoint is None:
+        trainer.train()
+    elif loaded.done < steps:
+        note(f"going on from step {loaded.done}: {loaded.checkpoint.path}")
+        if config.deepspeed is None and not config.lora_rank:
+            recorder.expected = policy.fingerprint(loaded.model)
+        trainer.train(resume_from_checkpoint=str(loaded.checkpoint.path))
+    trainer.save_model(str(config.out / "model"))
+    return table
