@@ -55,7 +55,7 @@ class TrainingConfig:
     The defaults are the laptop's; the papers' values are in the recipes. `steps` counts optimizer steps; `epochs`,
     where given, replaces it by rounds over the data. `freeze` names parts of the model that stay as they are, and
     `lora_parts` those that get adapters, separated by commas: `vision`, `projector`, `language`. `lora_rank` 0 trains
-    the weights themselves. `deepspeed` is `zero2`, `zero3` or a file; `nproc` starts that many processes here.
+    the weights themselves. `max_pixels` lowers the model's own limit for its input. `deepspeed` is `zero2`, `zero3` or a file; `nproc` starts that many processes here.
     """
 
     model: str = "tiny"
@@ -63,6 +63,7 @@ class TrainingConfig:
     root: Path | None = None
     out: Path = Path("runs/train")
     shots: int = 0
+    max_pixels: int | None = None
     steps: int = 40
     epochs: float | None = None
     batch_size: int = 32
@@ -105,6 +106,8 @@ class TrainConfig(TrainingConfig):
     epsilon: float = 0.2
     epsilon_high: float | None = None
     temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
     loss: str = "grpo"
     scale_rewards: str = "group"
     importance: str = "token"

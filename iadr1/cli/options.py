@@ -63,6 +63,7 @@ _TEXTS: Mapping[str, str] = {
 _KEY_TEXTS: Mapping[str, str] = {
     "epochs": "rounds over the data, instead of steps",
     "shots": "images of a normal product shown before each photo",
+    "max_pixels": "largest input image in pixels, below the model's own limit",
     "gradient_accumulation": "batches added up before the weights change",
     "lr_schedule": "how the step size changes: constant, linear, cosine ...",
     "warmup_steps": "steps over which the step size rises",
@@ -78,6 +79,8 @@ _KEY_TEXTS: Mapping[str, str] = {
     "epsilon": "how far one step may change an answer's likelihood",
     "epsilon_high": "the same upwards, where it differs (clip-higher)",
     "temperature": "how varied the answers are",
+    "top_p": "answers are drawn from the likeliest tokens of this joint probability",
+    "top_k": "... and from this many likeliest tokens; 0 sets no limit",
     "loss": "grpo, dapo, dr_grpo, bnpo, cispo or sapo",
     "scale_rewards": "spread that rewards are divided by: group, batch or none",
     "importance": "likelihood ratios by token, or by sequence (GSPO)",

@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iadr1.config import GroundConfig, TrainConfig
 from iadr1.errors import UsageError
 from iadr1.models import resolve_model
-from iadr1.models.profiles import profile_of
 from iadr1.provenance import write_run
 from iadr1.records import Sample, resolve_root
 from iadr1.reports.plots import plot_reward_curve
@@ -24,15 +23,21 @@ from iadr1.rewards import WeightedReward, resolve_reward
 from iadr1.stages.grpo.data import training_rows
 from iadr1.stages.grpo.log import StepLog, step_log
 from iadr1.stages.grpo.scoring import Scorer
+from iadr1.stages.grpo.watch import Watchdog
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
 from iadr1.stages.training.limits import check_numbers, total_steps
+
+if TYPE_CHECKING:
+    from iadr1.models.vision import VisionCache
 
 OnLog = Callable[[dict[str, float]], None]
 OnNote = Callable[[str], None]
 
 LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo")
 """Loss variants of TRL that need no further setting."""
+VISION_CACHE_BYTES = 1_000_000_000
+"""Room for what a frozen vision tower said about images."""
 SCALINGS = ("group", "batch", "none")
 """What advantages are divided by: the spread within a group, within the batch, or nothing."""
 
@@ -140,6 +145,7 @@ def _train(
 ) -> tuple[list[StepLog], int | None]:
     """Train from the base or the last checkpoint and save; the log of all steps, and the step it went on from."""
     # These load torch, only now that everything cheap has been checked.
+    from iadr1.stages.grpo.phases import Phases
     from iadr1.stages.grpo.trainer import make_trainer, trainer_settings
     from iadr1.stages.training import policy, session
     from iadr1.stages.training.quiet import quiet
@@ -154,10 +160,13 @@ def _train(
         questions = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
         settings.max_steps = steps = total_steps(config, samples=len(job.samples), a_step=questions)
         loaded = session.load(config, job.base, last_checkpoint(config.out, info["config_hash"]))
-        profile = profile_of(loaded.model.config, loaded.processor)
+        profile = loaded.profile
         log = config.out / "log.jsonl"
         earlier = rewind_log(log, loaded.done, StepLog, rewrite=settings.process_index == 0)
-        recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=on_log)
+        watchdog = Watchdog()
+        for entry in earlier:
+            watchdog.look(entry)
+        recorder = Recorder(log, config_hash=info["config_hash"], entry=_watched(watchdog, on_note), on_log=on_log)
         order = asking_order(len(job.samples), questions * steps, seed=config.seed)
         trainer = make_trainer(
             loaded.model,
@@ -168,9 +177,47 @@ def _train(
             callback=recorder,
             peft_config=policy.adapters(config, profile),
         )
+        cache = _look_once(trainer, config)
+        phases = Phases(trainer)
         table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
+    info["warnings"] = watchdog.told
     info["parameters"] = [vars(row) for row in table]
+    info["phase_seconds"] = {phase: round(seconds, 2) for phase, seconds in phases.seconds.items()}
+    if cache is not None:
+        info["images"] = {"asked": cache.asked, "run": cache.run}
     return [*earlier, *recorder.steps], loaded.done if loaded.checkpoint else None
+
+
+def _watched(watchdog: Watchdog, note: OnNote) -> Callable[[int, dict[str, Any]], StepLog | None]:
+    """The line of a step, shown to the watchdog on the way."""
+
+    def entry(step: int, logs: dict[str, Any]) -> StepLog | None:
+        line = step_log(step, logs)
+        if line is not None:
+            for warning in watchdog.look(line):
+                note(f"Warning: {warning}")
+        return line
+
+    return entry
+
+
+def _look_once(trainer: Any, config: TrainConfig) -> VisionCache | None:
+    """Let the vision towers of policy and reference run once per distinct image; None where that is switched off.
+
+    Outputs are kept over calls where the tower is frozen; not with DeepSpeed, whose processes must run it together.
+    """
+    from iadr1.models.vision import VisionCache, once_per_image
+    from iadr1.stages.training.policy import part_names
+
+    if not config.vision_cache:
+        return None
+    frozen = "vision" in part_names(config.freeze) if not config.lora_rank else "vision" not in config.lora_parts
+    keep = frozen and config.deepspeed is None
+    cache = VisionCache(VISION_CACHE_BYTES if keep else 0)
+    once_per_image(trainer.model, cache)
+    if trainer.ref_model is not None:
+        once_per_image(trainer.ref_model, cache)
+    return cache
 
 
 def _figures(steps: list[StepLog]) -> dict[str, Any]:

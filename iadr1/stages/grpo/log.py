@@ -12,7 +12,8 @@ class StepLog(Step):
 
     `reward` is the mean weighted sum over the step's completions, `reward_std` the mean spread within a group,
     `parse_rate` the share of completions an answer was found in, `completion_length` in tokens, `clipped` the share
-    cut off at the token limit, `seconds` the time of the step, `rewards` each reward's own mean.
+    cut off at the token limit, `flat_groups` the share of groups whose answers all got one reward (nothing is
+    learned from them), `seconds` the time of the step, `rewards` each reward's own mean.
     """
 
     reward: float
@@ -20,6 +21,7 @@ class StepLog(Step):
     parse_rate: float
     completion_length: float
     clipped: float
+    flat_groups: float
     loss: float
     grad_norm: float
     learning_rate: float
@@ -45,6 +47,7 @@ def step_log(step: int, logs: dict[str, Any]) -> StepLog | None:
         parse_rate=logs["parse_rate"],
         completion_length=logs["completions/mean_length"],
         clipped=logs["completions/clipped_ratio"],
+        flat_groups=logs["frac_reward_zero_std"],
         loss=logs["loss"],
         grad_norm=logs["grad_norm"],
         learning_rate=logs["learning_rate"],

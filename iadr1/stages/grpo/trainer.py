@@ -43,6 +43,8 @@ def trainer_settings(config: TrainConfig, rewards: list[WeightedReward], *, step
             num_generations=config.generations,
             max_completion_length=config.max_new_tokens,
             temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
             use_vllm=config.vllm != "off",
             vllm_mode=config.vllm if config.vllm != "off" else "colocate",
             vllm_server_base_url=config.vllm_url,

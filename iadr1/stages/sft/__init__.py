@@ -14,7 +14,6 @@ from typing import Any
 from iadr1.config import SftConfig
 from iadr1.errors import UsageError
 from iadr1.models import resolve_model
-from iadr1.models.profiles import profile_of
 from iadr1.prompts import FORMATS, Format
 from iadr1.provenance import write_run
 from iadr1.records import Sample, resolve_root
@@ -127,7 +126,7 @@ def _train(
         a_step *= settings.world_size
         settings.max_steps = steps = total_steps(config, samples=len(samples), a_step=a_step)
         loaded = session.load(config, base, last_checkpoint(config.out, info["config_hash"]))
-        profile = profile_of(loaded.model.config, loaded.processor)
+        profile = loaded.profile
         log = config.out / "log.jsonl"
         earlier = rewind_log(log, loaded.done, SftStep, rewrite=settings.process_index == 0)
         recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=on_log)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from iadr1.config import TrainingConfig
+from iadr1.errors import UsageError
+from iadr1.models.base import Profile
 from iadr1.models.parts import PartRow
+from iadr1.models.profiles import profile_of
 from iadr1.stages.training import policy
 from iadr1.stages.training.folder import Checkpoint
 from iadr1.stages.training.recorder import Recorder
@@ -22,6 +25,7 @@ class Loaded:
 
     model: Any
     processor: Any
+    profile: Profile
     checkpoint: Checkpoint | None
 
     @property
@@ -31,12 +35,19 @@ class Loaded:
 
 
 def load(config: TrainingConfig, base: str, checkpoint: Checkpoint | None) -> Loaded:
-    """Model and processor, from the base or the checkpoint.
+    """Model and processor, from the base or the checkpoint, and the family's profile within `config.max_pixels`.
 
     Raises:
         ModelError: They cannot be loaded.
+        UsageError: `max_pixels` is less than the model takes.
     """
-    return Loaded(policy.load_policy(base, config, checkpoint), policy.load_processor(base), checkpoint)
+    model, processor = policy.load_policy(base, config, checkpoint), policy.load_processor(base)
+    profile = profile_of(model.config, processor)
+    if config.max_pixels is not None:
+        if config.max_pixels < profile.min_pixels:
+            raise UsageError(f"max_pixels is {config.max_pixels}, the model's least is {profile.min_pixels}")
+        profile = replace(profile, max_pixels=min(config.max_pixels, profile.max_pixels))
+    return Loaded(model, processor, profile, checkpoint)
 
 
 def finish(
