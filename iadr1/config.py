@@ -55,7 +55,8 @@ class TrainingConfig:
     The defaults are the laptop's; the papers' values are in the recipes. `steps` counts optimizer steps; `epochs`,
     where given, replaces it by rounds over the data. `freeze` names parts of the model that stay as they are, and
     `lora_parts` those that get adapters, separated by commas: `vision`, `projector`, `language`. `lora_rank` 0 trains
-    the weights themselves. `max_pixels` lowers the model's own limit for its input. `deepspeed` is `zero2`, `zero3` or a file; `nproc` starts that many processes here.
+    the weights themselves. `max_pixels` lowers the model's own limit for its input. `deepspeed` is `zero2`, `zero3` or
+    a file; `nproc` starts that many processes here.
     """
 
     model: str = "tiny"

@@ -37,6 +37,10 @@ class BoxSpace(Enum):
     """Integer pixels of the resized model input (Qwen2.5-VL)."""
     NORM1000 = "norm1000"
     """Integers 0..1000 per axis of the image (Qwen2-VL, Qwen3-VL, InternVL)."""
+    UNIT = "unit"
+    """Decimals 0..1 per axis of the image, three digits (assumed for LLaVA-NeXT and LLaVA-OneVision)."""
+    UNIT_SQUARE = "unit_square"
+    """Decimals 0..1, three digits, of the image padded to a square with the image in its middle (LLaVA-1.5)."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +58,46 @@ class BoxFrame:
     input_wh: Size
 
     @property
-    def _model_wh(self) -> Size:
-        return (1000, 1000) if self.space is BoxSpace.NORM1000 else self.input_wh
+    def _steps(self) -> Size:
+        """How many steps the model's numbers divide each side into."""
+        return self.input_wh if self.space is BoxSpace.INPUT_PX else (1000, 1000)
 
-    def to_model(self, box: Box) -> tuple[int, int, int, int]:
-        """Image pixels -> the integers the model writes, rounded to the nearest and at least one unit wide."""
-        (width, height), (w, h) = self.image_wh, self._model_wh
-        x1, y1, x2, y2 = (
-            round(box[0] * w / width),
-            round(box[1] * h / height),
-            round(box[2] * w / width),
-            round(box[3] * h / height),
-        )
+    @property
+    def _decimal(self) -> bool:
+        return self.space in (BoxSpace.UNIT, BoxSpace.UNIT_SQUARE)
+
+    @property
+    def _sides(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of what the numbers refer to, in pixels of the stored image."""
+        width, height = self.image_wh
+        if self.space is not BoxSpace.UNIT_SQUARE:
+            return 0.0, 0.0, width, height
+        side = max(width, height)
+        return (width - side) / 2, (height - side) / 2, side, side
+
+    def to_model(self, box: Box) -> Box:
+        """Image pixels -> the numbers the model writes, rounded to the nearest step and at least one step wide.
+
+        Integers in the integer spaces, decimals of three digits in the others.
+        """
+        left, top, width, height = self._sides
+        w, h = self._steps
+        x1, x2 = (round((x - left) * w / width) for x in (box[0], box[2]))
+        y1, y2 = (round((y - top) * h / height) for y in (box[1], box[3]))
         x1, y1 = min(max(x1, 0), w - 1), min(max(y1, 0), h - 1)
-        return x1, y1, min(max(x2, x1 + 1), w), min(max(y2, y1 + 1), h)
+        x2, y2 = min(max(x2, x1 + 1), w), min(max(y2, y1 + 1), h)
+        return (x1 / w, y1 / h, x2 / w, y2 / h) if self._decimal else (x1, y1, x2, y2)
 
-    def to_image(self, box: tuple[float, float, float, float]) -> Box | None:
+    def to_image(self, box: Box) -> Box | None:
         """The model's numbers -> image pixels, clipped to the image; None where nothing is left or not finite."""
-        (width, height), (w, h) = self.image_wh, self._model_wh
+        left, top, width, height = self._sides
+        w, h = (1, 1) if self._decimal else self._steps
         try:
-            scaled = (box[0] * width / w, box[1] * height / h, box[2] * width / w, box[3] * height / h)
+            x1, x2 = (left + x * width / w for x in (box[0], box[2]))
+            y1, y2 = (top + y * height / h for y in (box[1], box[3]))
         except OverflowError:  # a looping model can write an integer of hundreds of digits
             return None
-        return clip_box(scaled, self.image_wh) if all(map(math.isfinite, scaled)) else None
+        return clip_box((x1, y1, x2, y2), self.image_wh) if all(map(math.isfinite, (x1, y1, x2, y2))) else None
 
 
 def smart_resize(width: int, height: int, *, factor: int, min_pixels: int, max_pixels: int) -> Size:

@@ -17,6 +17,7 @@ from iadr1.geometry import (
     mask_box,
     smart_resize,
 )
+from iadr1.prompts import LabelledBox, parse, render_boxes
 
 # Worked values of the formats reference, section 22.2: (width, height) -> (width, height).
 RESIZED = [
@@ -67,19 +68,56 @@ def test_frames_convert_each_axis_by_its_own_factor() -> None:
     assert thousand.to_image((100, 100, 500, 500)) == pytest.approx((64, 48, 320, 240))
 
 
+def test_decimal_frames_by_hand() -> None:
+    unit = BoxFrame(BoxSpace.UNIT, (640, 480), (640, 480))
+    assert unit.to_model((64, 48, 320, 240)) == (0.1, 0.1, 0.5, 0.5)
+    assert unit.to_image((0.1, 0.1, 0.5, 0.5)) == pytest.approx((64, 48, 320, 240))
+    # The image lies 80 px below the top of its 640 x 640 square.
+    square = BoxFrame(BoxSpace.UNIT_SQUARE, (640, 480), (336, 336))
+    assert square.to_model((0, 0, 640, 480)) == (0, 0.125, 1, 0.875)
+    assert square.to_model((64, 48, 320, 240)) == (0.1, 0.2, 0.5, 0.5)
+    assert square.to_image((0.1, 0.2, 0.5, 0.5)) == pytest.approx((64, 48, 320, 240))
+    assert square.to_image((0, 0, 1, 1)) == (0, 0, 640, 480)
+    assert square.to_image((0, 0, 1, 0.1)) is None  # in the padding
+    tall = BoxFrame(BoxSpace.UNIT_SQUARE, (480, 640), (336, 336))
+    assert tall.to_model((0, 0, 480, 640)) == (0.125, 0, 0.875, 1)
+
+
 @pytest.mark.parametrize("space", list(BoxSpace))
-def test_box_round_trip_stays_within_one_model_unit(space: BoxSpace) -> None:
+def test_boxes_come_back_within_one_unit_of_what_was_written(space: BoxSpace) -> None:
+    """From the image to the text a perfect model writes and back: each corner within one unit, order and area kept."""
     rng = np.random.default_rng(1)
-    for _ in range(200):
+    for _ in range(300):
         width, height = (int(v) for v in rng.integers(30, 2000, 2))
-        frame = BoxFrame(space, (width, height), (112, 112))
+        input_wh = (int(rng.integers(4, 40)) * 28, int(rng.integers(4, 40)) * 28)
+        frame = BoxFrame(space, (width, height), input_wh)
         x, y = np.sort(rng.uniform(0, width, 2)), np.sort(rng.uniform(0, height, 2))
-        back = frame.to_image(frame.to_model((x[0], y[0], x[1], y[1])))
-        assert back is not None
-        unit = 1000 if space is BoxSpace.NORM1000 else 112
-        assert np.abs(np.array(back) - (x[0], y[0], x[1], y[1])).max() <= 1.51 * max(width, height) / unit
+        box = (float(x[0]), float(y[0]), float(x[1]), float(y[1]))
+        text = f"<think></think><answer>{render_boxes([LabelledBox(box, 'hole')], frame)}</answer>"
+        answer = parse(text, "boxes", frame=frame)
+        assert answer.status == "ok"
+        assert answer.boxes is not None
+        back = answer.boxes[0].box
+        if space is BoxSpace.INPUT_PX:
+            unit = (width / input_wh[0], height / input_wh[1])
+        elif space is BoxSpace.UNIT_SQUARE:
+            unit = (max(width, height) / 1000, max(width, height) / 1000)
+        else:
+            unit = (width / 1000, height / 1000)
+        assert max(abs(back[0] - box[0]), abs(back[2] - box[2])) <= unit[0] * 1.0001
+        assert max(abs(back[1] - box[1]), abs(back[3] - box[3])) <= unit[1] * 1.0001
         assert 0 <= back[0] < back[2] <= width
         assert 0 <= back[1] < back[3] <= height
+
+
+def test_numbers_are_written_as_the_space_says() -> None:
+    box = [LabelledBox((10.0, 20.0, 30.0, 40.0), "hole")]
+    for space, numbers in (
+        (BoxSpace.INPUT_PX, "[11, 22, 34, 45]"),
+        (BoxSpace.NORM1000, "[100, 200, 300, 400]"),
+        (BoxSpace.UNIT, "[0.1, 0.2, 0.3, 0.4]"),
+    ):
+        assert numbers in render_boxes(box, BoxFrame(space, (100, 100), (112, 112)))
 
 
 def test_frame_refuses_what_is_not_a_number_or_outside() -> None:

@@ -53,7 +53,7 @@ CHAT_TEMPLATE = (
 
 def build(folder: Path, *, seed: int = 0) -> Path:
     """Write the model and its processor into `folder` (about 0.5 MB) and return it."""
-    tokenizer = _tokenizer()
+    tokenizer = qwen_tokenizer()
     model = _model(tokenizer, seed)
     pixels = SIDE * SIDE
     processor = Qwen2_5_VLProcessor(  # type: ignore[no-untyped-call]
@@ -67,7 +67,8 @@ def build(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def _tokenizer() -> Qwen2Tokenizer:
+def qwen_tokenizer(*more_special: str, **settings: Any) -> Qwen2Tokenizer:
+    """Byte-level BPE trained on a few sentences, with Qwen's special tokens, the answer tags and `more_special`."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -80,8 +81,9 @@ def _tokenizer() -> Qwen2Tokenizer:
         unk_token=None,  # type: ignore[arg-type]
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=SPECIAL,
+        additional_special_tokens=[*SPECIAL, *more_special],
         model_max_length=4096,
+        **settings,
     )
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     return tokenizer

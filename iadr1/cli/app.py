@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import detect, evaluate, prepare, rewards, sft, train
+from iadr1.cli import convert, data, detect, evaluate, prepare, rewards, sft, train
 from iadr1.cli.options import keys_text
 
 _EPILOG = (
@@ -81,6 +81,13 @@ _add("sft", sft.sft, sft.EPILOG, keys=configs.SftConfig)
 _add("train", train.train, train.TRAIN_EPILOG, keys=configs.TrainConfig)
 _add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
 _add("detect", detect.detect, detect.EPILOG)
+
+_data = _add_group("data", data.HELP)
+_add("check", data.check, data.CHECK_EPILOG, group=_data)
+_add("stats", data.stats, data.STATS_EPILOG, group=_data)
+_add("view", data.view, data.VIEW_EPILOG, group=_data)
+_add("licences", data.licences, data.LICENCES_EPILOG, group=_data)
+_add("convert", convert.convert, convert.EPILOG)
 
 _rewards = _add_group("rewards", rewards.HELP)
 _add("ls", rewards.ls, rewards.LS_EPILOG, group=_rewards)

@@ -4,9 +4,10 @@ Licence: CC BY-NC-SA 4.0 (dataset card of `jiang-cc/MMAD`); the four image sets 
 
     MMAD/
       mmad.json                     key = path of the query image, value = its questions, mask and templates
+      domain_knowledge.json         data set -> class -> state -> text
       DS-MVTec/<class>/{image,mask,rbg_mask or rgb_mask}/<type>/...
-      MVTec-AD/<class>/train/good/  templates of DS-MVTec
-      MVTec-LOCO/<class>/{train,test,ground_truth}/...
+      MVTec-AD/<class>/train/good/  templates of DS-MVTec; in later copies some query images too
+      MVTec-LOCO/<class>/{train,test}/<type>/..., ground_truth/<type>/<image's number>/000.png ...
       VisA/<class>/{train,test,ground_truth}/...
       GoodsAD/<class>/{train,test,ground_truth}/...
 
@@ -15,24 +16,25 @@ Licence: CC BY-NC-SA 4.0 (dataset card of `jiang-cc/MMAD`); the four image sets 
 
 from __future__ import annotations
 
-import json
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from iadr1 import parallel
+from iadr1.datasets import mmad_notes
 from iadr1.datasets.base import Source
 from iadr1.datasets.files import Files
-from iadr1.datasets.layout import GOOD, words, wrong_layout
+from iadr1.datasets.layout import GOOD, image_files, words
 from iadr1.datasets.masked import mask_defects
+from iadr1.datasets.mmad_notes import INDEX, TREE, questions_of, read_index
 from iadr1.errors import DataError
 from iadr1.records import Defect, Sample
 
 LICENCE = "CC-BY-NC-SA-4.0"
-TREE = "mmad.json beside DS-MVTec/, MVTec-AD/, MVTec-LOCO/, VisA/, GoodsAD/"
 
-FOLDED: dict[str, str] = {"Object Structure": "Object Analysis", "Object Details": "Object Analysis"}
+FOLDED: Mapping[str, str] = {"Object Structure": "Object Analysis", "Object Details": "Object Analysis"}
 """Raw question types that MMAD reports under another one."""
 SUBTASKS: tuple[str, ...] = (
     "Anomaly Detection",
@@ -45,99 +47,122 @@ SUBTASKS: tuple[str, ...] = (
 )
 """MMAD's seven subtasks, after folding."""
 
+_DATASETS = {"MVTec-AD": "DS-MVTec"}
+"""Folders of query images that are reported under another data set's name."""
+_DS_MASKS = ("mask", "rbg_mask", "rgb_mask")
+
 
 def scan(files: Files) -> Iterator[Sample]:
     """Every question of `mmad.json`, in file order; `id` is `<image>#<number of the question>`.
 
-    Options are lettered A, B, C, ... by their position in the file, as the benchmark shows them. References are the
-    `random_templates` in file order: the benchmark's one-shot setting takes the first of them. `question_type` is the
-    raw type. Normal is what lies in a folder `good`; defect types are the folder's name in words, boxes come from the
-    mask.
+    Options are lettered A, B, C, ... by their position in the file, as the benchmark shows them. `references` are the
+    `random_templates` in file order (the benchmark's one-shot setting takes the first), `similar_references` the
+    `similar_templates`. `question_type` is the raw type, `subtask` the one it is reported under where that differs.
+    Normal is what lies in a folder `good`; defect types are the folder's name in words, boxes come from the mask,
+    defective where it is not 0: colours, type codes and 255 alike.
 
     Raises:
         DataError: No `mmad.json`, broken JSON, a malformed question, missing files, a path that leaves the root.
     """
-    index = files.root / "mmad.json"
-    if not index.is_file():
-        raise wrong_layout(files.root, TREE)
-    images = [_image(key, value, index) for key, value in _read(index).items()]
+    images = [_image(files.root, key, value) for key, value in read_index(files.root).items()]
     for image in images:
-        where = f"{index}: {image.path}"
-        for path in (image.path, *image.references, *([image.mask] if image.mask else [])):
-            files.add(path, where=where)
+        for path in (image.path, *image.references, *image.similar, *image.masks):
+            files.add(path, where=image.where)
     files.check(hint="mmad.json names them; the zip archives of jiang-cc/MMAD hold all of them")
-    for image in images:
-        yield from _samples(files, image, index)
+    for found in parallel.ordered(lambda image: list(_samples(files, image)), images):
+        yield from found
 
 
 @dataclass(frozen=True)
 class _Image:
+    """One entry of `mmad.json`; paths are relative to the root, `where` names it in errors."""
+
+    where: str
     path: str
-    mask: str | None
+    masks: tuple[str, ...]
     references: tuple[str, ...]
+    similar: tuple[str, ...]
     held_out: bool
-    conversation: list[dict[str, Any]]
+    questions: list[Any]
 
     @property
     def state(self) -> str:
         return PurePosixPath(self.path).parent.name
 
 
-def _read(index: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(index.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg} in column {error.colno}", where=f"{index}:{error.lineno}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the file: {error}", where=str(index)) from error
-    if not isinstance(value, dict) or not value:
-        raise DataError("not a JSON object of images, or an empty one", where=str(index))
-    return value
-
-
-def _image(key: str, value: Any, index: Path) -> _Image:
-    where = f"{index}: {key}"
-    if not isinstance(value, dict):
-        raise DataError(f"not a JSON object: {value!r:.60}", where=where)
-    parts = PurePosixPath(key).parts
-    if len(parts) < 4:
+def _image(root: Path, key: str, value: Any) -> _Image:
+    where = f"{root / INDEX}: {key}"
+    questions = questions_of(value, where=where)
+    if len(PurePosixPath(key).parts) < 4:
         raise DataError("the image's path is not <dataset>/<class>/.../<state>/<file>", where=where)
-    # The key may have a suffix; the benchmark's own code takes the first that starts so.
-    conversation = next((item for name, item in value.items() if name.startswith("conversation")), None)
-    if not isinstance(conversation, list):
-        raise DataError("no list of questions under a key that starts with 'conversation'", where=where)
-    normal = PurePosixPath(key).parent.name == GOOD
-    mask = None if normal or not value.get("mask_path") else f"{parts[0]}/{parts[1]}/{value['mask_path']}"
-    references = value.get("random_templates") or []
-    if not isinstance(references, list) or not all(isinstance(item, str) for item in references):
-        raise DataError(f"'random_templates' is not a list of paths: {references!r:.60}", where=where)
-    return _Image(key, mask, tuple(references), bool(value.get("held_out", False)), conversation)
+    return _Image(
+        where=where,
+        path=key,
+        masks=_masks(root, key, value.get("mask_path"), where),
+        references=_templates(value, "random_templates", where),
+        similar=_templates(value, "similar_templates", where),
+        held_out=bool(value.get("held_out", False)),
+        questions=questions,
+    )
 
 
-def _samples(files: Files, image: _Image, index: Path) -> Iterator[Sample]:
+def _templates(value: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    found = value.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise DataError(f"{name!r} is not a list of paths: {found!r:.60}", where=where)
+    return tuple(found)
+
+
+def _masks(root: Path, key: str, mask: Any, where: str) -> tuple[str, ...]:
+    """The masks of an image; none for a normal one, whatever the file says.
+
+    `mask_path` is relative to the class. MVTec LOCO has a folder of masks for each image, one for each defective
+    region, of which `mask_path` can name one only: all of them count.
+    """
+    image = PurePosixPath(key)
+    if image.parent.name == GOOD or not mask:
+        return ()
+    if not isinstance(mask, str):
+        raise DataError(f"'mask_path' is not a path: {mask!r:.60}", where=where)
+    dataset, category = image.parts[:2]
+    if mask.startswith(tuple(f"{name}/" for name in _DS_MASKS)):
+        # Also where the key begins with MVTec-AD: only DS-MVTec has these folders.
+        dataset = _DATASETS.get(dataset, dataset)
+    path = PurePosixPath(dataset, category, mask)
+    folder = path if path.name == image.stem else path.parent
+    if folder.name == image.stem and ".." not in folder.parts:
+        found = tuple(file.relative_to(root).as_posix() for file in image_files(root / folder))
+        return found or (path.as_posix(),)
+    return (path.as_posix(),)
+
+
+def _samples(files: Files, image: _Image) -> Iterator[Sample]:
+    if files.missing == "skip" and not all(map(files.has, (image.path, *image.masks))):
+        return
     normal = image.state == GOOD
     defects: tuple[Defect, ...] = ()
-    if image.mask is not None:
-        defects = mask_defects(files, [image.mask], words(image.state), image=image.path)
-    elif not normal:
-        defects = (Defect(type=words(image.state)),)
-    dataset, category = PurePosixPath(image.path).parts[:2]
-    for number, entry in enumerate(image.conversation):
-        where = f"{index}: {image.path}, question {number + 1}"
+    if not normal:
+        defects = mask_defects(files, image.masks, words(image.state), image=image.path)
+    folder, category = PurePosixPath(image.path).parts[:2]
+    for number, entry in enumerate(image.questions):
+        where = f"{image.where}, question {number + 1}"
         options, answer = _options(entry, where)
+        kind = entry.get("type")
         sample = files.sample(
             where,
             id=f"{image.path}#{number}",
-            dataset=dataset,
+            dataset=_DATASETS.get(folder, folder),
             category=category,
             split="test",
             image=image.path,
             references=image.references,
+            similar_references=image.similar,
             task="choice",
             question=entry.get("Question"),
             options=options,
             answer=answer,
-            question_type=entry.get("type"),
+            question_type=kind,
+            subtask=FOLDED.get(kind, "") if isinstance(kind, str) else "",
             is_anomalous=not normal,
             defects=defects,
             reasoning=entry.get("Reasoning"),
@@ -154,10 +179,15 @@ def _options(entry: Any, where: str) -> tuple[dict[str, str], str]:
     if not isinstance(entry, dict) or not isinstance(entry.get("Options"), dict):
         raise DataError("the question has no object 'Options'", where=where)
     stored: dict[str, str] = entry["Options"]
-    if entry.get("Answer") not in stored or len(stored) > len(string.ascii_uppercase):
+    if entry.get("Answer") not in list(stored) or len(stored) > len(string.ascii_uppercase):
         raise DataError(f"the answer {entry.get('Answer')!r} is not among the options {sorted(stored)}", where=where)
     letters = dict(zip(stored, string.ascii_uppercase, strict=False))
     return {letters[old]: text for old, text in stored.items()}, letters[entry["Answer"]]
+
+
+def notes(root: Path) -> dict[str, Any]:
+    """Release, domain knowledge and known faults of a copy; see `mmad_notes.notes`."""
+    return mmad_notes.notes(root, types=(*SUBTASKS, *FOLDED))
 
 
 SOURCE = Source(
@@ -168,4 +198,5 @@ SOURCE = Source(
     page="https://huggingface.co/datasets/jiang-cc/MMAD",
     citation="Jiang et al., ICLR 2025, arXiv 2410.09453",
     tree=TREE,
+    notes=notes,
 )

@@ -30,7 +30,6 @@ AVERAGE, OVERKILL, MISS = "average", "overkill", "miss"
 Table = dict[str, dict[str, float]]
 """Dataset or `average` -> subtask, `average`, `overkill` or `miss` -> percent."""
 
-_FOLDED = {"Object Structure": "Object Analysis", "Object Details": "Object Analysis"}
 # A cell is what is counted on its own: detection on normal images, detection on anomalous images, each other subtask.
 _CELLS = len(SUBTASKS) + 1
 
@@ -41,7 +40,7 @@ class ChoiceRow:
 
     Attributes:
         dataset: Its dataset.
-        question_type: MMAD's raw type, see `subtask`.
+        subtask: One of `SUBTASKS`, as `Sample.reported_as` gives it.
         truth: The right letter.
         letter: The chosen letter; None where none could be read.
         is_anomalous: Whether the image shows a defect; needed for Anomaly Detection.
@@ -49,25 +48,11 @@ class ChoiceRow:
     """
 
     dataset: str
-    question_type: str
+    subtask: str
     truth: str
     letter: str | None
     is_anomalous: bool | None
     image: str = ""
-
-
-def subtask(question_type: str) -> str:
-    """The reported subtask of a raw question type; Object Structure and Object Details are part of Object Analysis.
-
-    Raises:
-        DataError: Not one of MMAD's types.
-    """
-    name = _FOLDED.get(question_type, question_type)
-    if name not in SUBTASKS:
-        raise DataError(
-            f"the question type {question_type!r} is none of MMAD's", hint=f"known: {', '.join((*SUBTASKS, *_FOLDED))}"
-        )
-    return name
 
 
 def score_choice(rows: Sequence[ChoiceRow], *, parsed_only: bool = False) -> Table:
@@ -135,9 +120,10 @@ def _count(rows: Sequence[ChoiceRow]) -> Mapping[str, tuple[NDArray[np.float64],
 
 def _cell(row: ChoiceRow) -> int:
     """Cell 0 is detection on normal, 1 on anomalous images, 2 to 7 the other subtasks in their order."""
-    name = subtask(row.question_type)
-    if name != DETECTION:
-        return SUBTASKS.index(name) + 1
+    if row.subtask not in SUBTASKS:
+        raise DataError(f"no subtask {row.subtask!r}", hint=f"known: {', '.join(SUBTASKS)}")
+    if row.subtask != DETECTION:
+        return SUBTASKS.index(row.subtask) + 1
     if row.is_anomalous is None:
         raise DataError(f"an {DETECTION} question about {row.image!r} does not say whether the image is anomalous")
     return int(row.is_anomalous)

@@ -12,6 +12,10 @@ from PIL import Image
 from iadr1.errors import ImageError
 from iadr1.geometry import BoxFrame, BoxSpace, Size, smart_resize
 from iadr1.images import fit_within, resize
+from iadr1.models.tiling import Tiling
+
+PAD_RGB = (122, 116, 104)
+"""CLIP's mean colour, which LLaVA pads with."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,14 @@ class Profile:
     Attributes:
         family: The `model_type` of the family's config, for example `qwen2_5_vl`.
         box_space: The space its boxes are written in.
-        factor: Patch size times merge size, in pixels; sides of the input are multiples of it.
+        factor: Side of what one image token stands for, in pixels of the input; without tiles, sides of the input are
+            multiples of it.
         min_pixels: Fewest pixels of the input.
         max_pixels: Most pixels of the input.
         cap_wh: Larger images are shrunk to fit inside this first (AnomalyR1 section 4.1: 1000 x 800).
         licence: Licence of the family's weights.
+        tiling: How the processor cuts an image into tiles; None for the families that take it in one piece.
+        pads: The image is padded to a square, not stretched (LLaVA-1.5).
     """
 
     family: str
@@ -35,32 +42,74 @@ class Profile:
     max_pixels: int
     cap_wh: Size = (1000, 800)
     licence: str = "unknown"
+    tiling: Tiling | None = None
+    pads: bool = False
 
     def input_wh(self, image_wh: Size) -> Size:
-        """The size (width, height) the model sees an image at.
+        """The size (width, height) the processor gets an image at.
 
-        A processor with one fixed pixel count (min = max, as the embedded model's) gets a square of that area.
+        A model with one fixed pixel count (min = max: LLaVA-1.5, the embedded model) gets a square of that area. The
+        processors of the families with tiles do the resizing, to the sizes their tiles allow.
 
         Raises:
-            ImageError: The aspect ratio is above 200, which the family's resize rule refuses.
+            ImageError: The aspect ratio is above 200, which the Qwen-VL families' resize rule refuses.
         """
         if self.min_pixels == self.max_pixels:
             side = math.isqrt(self.max_pixels)
             return side, side
         width, height = fit_within(image_wh, self.cap_wh)
+        if self.tiling is not None:
+            return width, height
         try:
-            return smart_resize(
-                width, height, factor=self.factor, min_pixels=self.min_pixels, max_pixels=self.max_pixels
-            )
+            return self._steady(width, height)
         except ValueError as error:
             raise ImageError(f"{error}: the model cannot take it", hint="cut the image into tiles") from error
+
+    def _steady(self, width: int, height: int) -> Size:
+        """The family's resize, repeated until it changes nothing: a sliver can come out of it above `max_pixels`."""
+        for _ in range(10):
+            size = smart_resize(
+                width, height, factor=self.factor, min_pixels=self.min_pixels, max_pixels=self.max_pixels
+            )
+            if size == (width, height):
+                return size
+            width, height = size
+        raise ValueError(
+            f"no size between {self.min_pixels} and {self.max_pixels} pixels has the aspect of {width}x{height}"
+        )
+
+    def image_tokens(self, image_wh: Size, *, images: int = 1) -> int:
+        """How many tokens of the prompt hold the content of an image of this stored size.
+
+        Args:
+            image_wh: (width, height) in pixels.
+            images: Images in the prompt; LLaVA-OneVision gives each of several images fewer tokens.
+
+        Raises:
+            ImageError: As `input_wh`.
+        """
+        width, height = self.input_wh(image_wh)
+        if self.tiling is not None:
+            return self.tiling.tokens((width, height), images=images)
+        return (width // self.factor) * (height // self.factor)
 
     def frame(self, image_wh: Size) -> BoxFrame:
         """The frame of the boxes this family writes for a stored image of this size."""
         return BoxFrame(self.box_space, image_wh, self.input_wh(image_wh))
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        """The image at the model's input size, so that the processor's own resize changes nothing."""
+        """The image as the family's processor should get it.
+
+        Where the input is one piece, at its size, so that the processor's own resize or crop changes nothing. The
+        published LLaVA-1.5 processors would cut off what lies outside the middle square, where the model was trained
+        on padded images.
+        """
+        if self.pads:
+            image = resize(image, fit_within(image.size, self.cap_wh))
+            side = max(image.size)
+            square = Image.new("RGB", (side, side), PAD_RGB)
+            square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+            image = square
         return resize(image, self.input_wh(image.size))
 
 

@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     GenerationConfig,
+    PreTrainedConfig,
     StoppingCriteria,
     StoppingCriteriaList,
 )
@@ -25,7 +26,8 @@ from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models import LoadOptions, attention, resolve_model
 from iadr1.models.base import Completion, Request
 from iadr1.models.fingerprint import folder_fingerprint
-from iadr1.models.profiles import profile_of
+from iadr1.models.processors import make_ready
+from iadr1.models.profiles import check_family, profile_of
 from iadr1.prompts import ANSWER_END
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -33,7 +35,7 @@ T = TypeVar("T")
 
 
 class LocalEngine:
-    """Runs one model.
+    """Runs one model of a family in `PROFILES`.
 
     Decoding is plain greedy: sampling settings and the repetition penalty in a checkpoint's generation config are
     not used, since they would change the digits of boxes.
@@ -63,13 +65,13 @@ class LocalEngine:
             raise ModelChoiceError(f"the batch size is {self.batch_size}, it must be at least 1")
         _check_attention(options.attention)
         place = resolve_model(model)
-        self._model, self.processor = _load(place, self.device, self.dtype, options.attention)
+        self._model, processor = _load(place, self.device, self.dtype, options.attention)
+        self.processor = make_ready(self._model, processor)
         self.profile = profile_of(self._model.config, self.processor)
         self.fingerprint = (
             folder_fingerprint(place) if isinstance(place, Path) else f"hub:{self._model.config._commit_hash}"
         )
         self._tokenizer = self.processor.tokenizer
-        self._tokenizer.padding_side = "left"  # the completion must follow the prompt directly
         self._end_ids = _end_ids(self._model.generation_config, self._tokenizer)
         # Replaced at load: transformers fills what a call leaves open from here.
         self._model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -123,12 +125,10 @@ class LocalEngine:
         return [results[index] for index in range(len(requests))]
 
     def _length(self, request: Request) -> int:
-        """Prompt tokens without running the image processor: those of the text, and one for each input cell."""
-        cells = 0
-        for image in request.images:
-            width, height = self.profile.input_wh(image.size)
-            cells += (width // self.profile.factor) * (height // self.profile.factor)
-        return cells + len(self._tokenizer(self._prompt(request)).input_ids)
+        """Prompt tokens without running the image processor: those of the text and those of the images."""
+        count = len(request.images)
+        seen = sum(self.profile.image_tokens(image.size, images=count) for image in request.images)
+        return seen + len(self._tokenizer(self._prompt(request), add_special_tokens=False).input_ids)
 
     def _prompt(self, request: Request) -> str:
         text: str = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
@@ -136,12 +136,14 @@ class LocalEngine:
 
     def _inputs(self, batch: Sequence[Request]) -> Any:
         """Everything the processor makes, `mm_token_type_ids` with it: without these positions silently become 1-D."""
-        images = [self.profile.prepare(image) for request in batch for image in request.images]
+        # Nested: LLaVA-OneVision sees several images of one prompt otherwise than one.
+        images = [[self.profile.prepare(image) for image in request.images] for request in batch if request.images]
         inputs = self.processor(
             text=[self._prompt(request) for request in batch],
             images=images or None,
             padding=True,
             padding_side="left",
+            add_special_tokens=False,  # the template writes them
             return_tensors="pt",
         )
         return inputs.to(self.device, dtype=self.dtype)  # only floating tensors change their dtype
@@ -249,6 +251,8 @@ def _load(place: Path | str, device: str, dtype: torch.dtype, choice: str) -> tu
         # A download is worth a bar, reading a folder is not.
         hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
+        stored, _ = PreTrainedConfig.get_config_dict(place)
+        check_family(stored.get("model_type"), where=str(place))
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         if type(config) not in AutoModelForImageTextToText._model_mapping:
             raise ModelError(f"{str(place)!r} is a {config.model_type!r}, not a vision-language model")

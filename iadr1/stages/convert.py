@@ -42,8 +42,8 @@ class Conversion:
         method: `sft` or `grpo`; None takes the format's own, or its first.
         task: Only samples of this task; None takes all, and refuses those the format cannot hold.
         fmt: The answer format; None takes each task's own.
-        box_space: How the model writes boxes; None where the format leaves no choice.
-        max_pixels: Most pixels of Qwen2.5-VL's input, for `qwen2.5-input`.
+        box_space: How the model writes boxes; None takes the format's own, where it has one.
+        max_pixels: Most pixels of Qwen2.5-VL's input, for `qwen2.5-input`; None: what its checkpoints have.
         shots: References shown before each image.
         root: The folder the samples' paths are relative to; see `records.resolve_root`.
         image_root: The folder the written paths are relative to; None: what the format's loader takes best.
@@ -56,7 +56,7 @@ class Conversion:
     task: Task | None = None
     fmt: Format | None = None
     box_space: BoxSpaceName | None = None
-    max_pixels: int = _QWEN.max_pixels
+    max_pixels: int | None = None
     shots: int = 0
     root: Path | None = None
     image_root: Path | None = None
@@ -96,19 +96,20 @@ def run(plan: Conversion, *, progress: Progress | None = None) -> ConvertSummary
 
 
 def _checked(plan: Conversion, target: Target) -> Conversion:
-    """The plan with the box space that the target leaves no choice about."""
+    """The plan with the target's own values where none are given."""
     if plan.out.resolve() == plan.file.resolve():
         raise UsageError("--out is the file that is read", hint="name another file")
     if plan.shots and not target.shots:
         raise UsageError(f"{target.name} takes one image and no references", hint="leave --shots out")
-    if plan.box_space is None:
-        return replace(plan, box_space=target.spaces[0] if len(target.spaces) == 1 else None)
-    if plan.box_space not in target.spaces:
+    if plan.box_space is not None and plan.box_space not in target.spaces:
         raise UsageError(
             f"{target.name} ({target.method}) does not take boxes as {plan.box_space}",
-            hint=f"it takes: {', '.join(target.spaces)}",
+            hint=f"it takes: {', '.join(target.spaces) or 'no boxes at all'}",
         )
-    return plan
+    space = plan.box_space or target.space
+    if plan.max_pixels is not None and space != "qwen2.5-input":
+        raise UsageError("--max-pixels bounds Qwen2.5-VL's input only", hint="use it with --box-space qwen2.5-input")
+    return replace(plan, box_space=space, max_pixels=plan.max_pixels or _QWEN.max_pixels)
 
 
 def _rows(plan: Conversion, target: Target, paths: _Paths, tally: _Tally, report: Progress) -> Iterator[dict[str, Any]]:
@@ -238,7 +239,8 @@ def _frame(plan: Conversion, size: Size, where: str) -> BoxFrame:
     if plan.box_space == "pixels":
         return BoxFrame(BoxSpace.INPUT_PX, size, size)
     try:
-        seen = smart_resize(*size, factor=_QWEN.factor, min_pixels=_QWEN.min_pixels, max_pixels=plan.max_pixels)
+        most = plan.max_pixels or _QWEN.max_pixels
+        seen = smart_resize(*size, factor=_QWEN.factor, min_pixels=_QWEN.min_pixels, max_pixels=most)
     except ValueError as error:
         raise DataError(f"Qwen2.5-VL cannot take the image: {error}", where=where) from error
     return BoxFrame(BoxSpace.INPUT_PX, size, seen)

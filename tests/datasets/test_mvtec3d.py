@@ -9,7 +9,7 @@ from iadr1.datasets.mvtec3d import SOURCE
 from iadr1.errors import DataError
 from iadr1.records import Sample
 
-Photo = Callable[[Path], None]
+Photo = Callable[..., None]
 Mask = Callable[..., None]
 
 PLACES = {
@@ -26,6 +26,8 @@ def root(tmp_path: Path, photo: Photo, mask: Mask) -> Path:
             photo(tmp_path / category / path)
         mask(tmp_path / category / "test/good/gt/000.png")
         (tmp_path / category / "test/good/xyz").mkdir()
+        (tmp_path / category / "test/good/xyz/000.tiff").touch()
+        photo(tmp_path / category / "validation/good/rgb/000.png")
         for kind, boxes in kinds.items():
             photo(tmp_path / category / f"test/{kind}/rgb/000.png")
             mask(tmp_path / category / f"test/{kind}/gt/000.png", boxes)
@@ -119,6 +121,32 @@ def test_each_image_has_its_own_draw(root: Path) -> None:
         return {s.answer for s in SOURCE.read(root, seed=seed) if s.question_type == kind and not s.is_anomalous}
 
     assert max(len(letters(seed)) for seed in range(5)) > 1
+
+
+def test_only_test_images_are_asked_about_each_question_once(root: Path) -> None:
+    found = list(SOURCE.read(root))
+    assert {sample.image.split("/")[1] for sample in found} == {"test"}
+    assert len({sample.id for sample in found}) == len(found)
+    assert [s.id for s in found[:4]] == [f"bagel/test/combined/rgb/000.png#{n}" for n in range(3)] + [
+        "bagel/test/crack/rgb/000.png#0"
+    ]
+    assert {(s.dataset, s.split, s.licence) for s in found} == {("MVTec3D-AD", "test", "CC-BY-NC-SA-4.0")}
+
+
+def test_missing_masks_can_be_skipped_or_kept(root: Path) -> None:
+    (root / "cable_gland/test/bent/gt/000.png").unlink()
+    image = "cable_gland/test/bent/rgb/000.png"
+    everything = {s.image for s in SOURCE.read(root, missing="keep")}
+    assert {s.image for s in SOURCE.read(root, missing="skip")} == everything - {image}
+    kept = {s.question_type: s for s in SOURCE.read(root, missing="keep") if s.image == image}
+    # Its place is not known.
+    assert set(kept) == {"Anomaly Detection", "Object Classification", "Defect Classification"}
+
+
+def test_a_mask_of_another_size_is_refused(root: Path, mask: Mask) -> None:
+    mask(root / "tire/test/cut/gt/000.png", [(0, 0, 9, 9)], size=(60, 30))
+    with pytest.raises(DataError, match=r"gt/000\.png: the mask is 60x30 px"):
+        list(SOURCE.read(root))
 
 
 def test_missing_masks_are_counted(root: Path) -> None:

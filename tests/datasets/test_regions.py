@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iadr1.datasets.regions import mask_defects, regions
-
-Mask = Callable[..., None]
+from iadr1.datasets.regions import MERGE_GAP_PX, MIN_AREA_PX, Region, regions
+from iadr1.geometry import LOCATIONS, box_mask, location_word, mask_box
 
 
 def draw(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (80, 60)) -> NDArray[np.bool_]:
@@ -54,16 +50,77 @@ def test_a_ring_around_a_spot_stays_two_regions() -> None:
     assert sorted(item.area_px for item in regions(mask)) == [16, 40 * 40 - 36 * 36]
 
 
-def test_a_mask_file_gives_typed_placed_defects(tmp_path: Path, mask: Mask) -> None:
-    mask(tmp_path / "m.png", [(0, 0, 10, 10), (50, 25, 60, 35)], value=2)
-    found = mask_defects(tmp_path, "m.png", "color")
-    assert [(d.type, d.box, d.location, d.mask) for d in found] == [
-        ("color", (0, 0, 10, 10), "top left", "m.png"),
-        ("color", (50, 25, 60, 35), "middle right", "m.png"),
-    ]
+def apart(rng: np.random.Generator, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """Random boxes of at least `MIN_AREA_PX`, far enough from each other to stay regions of their own."""
+    free = np.ones((size[1], size[0]), dtype=bool)
+    found = []
+    for _ in range(12):
+        w, h = (int(value) for value in rng.integers(2, 15, 2))
+        x, y = int(rng.integers(0, size[0] - w + 1)), int(rng.integers(0, size[1] - h + 1))
+        if free[y : y + h, x : x + w].all():
+            found.append((x, y, x + w, y + h))
+            gap = MERGE_GAP_PX
+            free[max(0, y - gap) : y + h + gap, max(0, x - gap) : x + w + gap] = False
+    return found
 
 
-def test_a_defect_with_an_empty_mask_is_known_but_nowhere(tmp_path: Path, mask: Mask) -> None:
-    mask(tmp_path / "m.png")
-    (found,) = mask_defects(tmp_path, "m.png", "color")
-    assert (found.type, found.box, found.location) == ("color", None, None)
+@pytest.mark.parametrize("seed", range(40))
+def test_boxes_to_mask_to_regions_gives_the_boxes_back(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
+    boxes = apart(rng, size)
+    mask = np.zeros((size[1], size[0]), dtype=bool)
+    for box in boxes:
+        mask |= box_mask(box, size)
+    found = regions(mask)
+    assert sorted(region.box for region in found) == sorted(boxes)
+    assert [region.box[1] for region in found] == sorted(box[1] for box in boxes)
+    assert sum(region.area_px for region in found) == mask.sum()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_regions_of_any_mask_cover_it_and_nothing_else(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random((50, 70)) < rng.choice([0.001, 0.01, 0.05])
+    mask = mask | np.roll(mask, 1, axis=1) | np.roll(mask, 1, axis=0)
+    found = regions(mask)
+    inside = np.zeros_like(mask)
+    for region in found:
+        x1, y1, x2, y2 = (int(value) for value in region.box)
+        inside[y1:y2, x1:x2] = True
+        part = mask[y1:y2, x1:x2]
+        # Tight: a pixel of the mask touches each side.
+        assert part[0].any()
+        assert part[-1].any()
+        assert part[:, 0].any()
+        assert part[:, -1].any()
+        assert MIN_AREA_PX <= region.area_px <= part.sum()
+    left = mask & ~inside
+    assert all(region.area_px < MIN_AREA_PX for region in pieces(left))
+
+
+def pieces(mask: NDArray[np.bool_]) -> list[Region]:
+    """The connected pieces of a mask by a plain flood fill, corners included."""
+    todo = {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
+    found = []
+    while todo:
+        stack, piece = [todo.pop()], np.zeros_like(mask)
+        while stack:
+            y, x = stack.pop()
+            piece[y, x] = True
+            for near in [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]:
+                if near in todo:
+                    todo.remove(near)
+                    stack.append(near)
+        box = mask_box(piece)
+        assert box is not None
+        found.append(Region(box, int(piece.sum())))
+    return found
+
+
+@pytest.mark.parametrize("size", [(60, 60), (61, 47), (100, 31)])
+def test_a_region_in_each_ninth_is_named_after_it(size: tuple[int, int]) -> None:
+    for number, word in enumerate(LOCATIONS):
+        cx, cy = (2 * (number % 3) + 1) * size[0] / 6, (2 * (number // 3) + 1) * size[1] / 6
+        (found,) = regions(box_mask((cx - 2, cy - 2, cx + 2, cy + 2), size))
+        assert location_word(found.box, size) == word

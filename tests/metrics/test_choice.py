@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iadr1.errors import DataError
-from iadr1.metrics.choice import SUBTASKS, ChoiceRow, bootstrap, score_choice, subtask
+from iadr1.metrics.choice import SUBTASKS, ChoiceRow, bootstrap, score_choice
 
 
 def row(dataset: str, kind: str, letter: str | None, *, bad: bool | None = True, image: str = "i") -> ChoiceRow:
@@ -15,7 +15,7 @@ def row(dataset: str, kind: str, letter: str | None, *, bad: bool | None = True,
 
 DETECTION, TYPE, PLACE = "Anomaly Detection", "Defect Classification", "Defect Localization"
 
-# Dataset X: normal 3 of 4 right, anomalous 1 of 2 (the other unparsed); type 1 of 2; structure and details 1 of 3.
+# Dataset X: normal 3 of 4 right, anomalous 1 of 2 (the other unparsed); type 1 of 2; object analysis 1 of 3.
 # Dataset Y: normal 0 of 1, anomalous 1 of 1; type 1 of 1. No object questions.
 ROWS = [
     *[row("X", DETECTION, letter, bad=False, image=f"n{i}") for i, letter in enumerate("AAAB")],
@@ -23,8 +23,8 @@ ROWS = [
     row("X", DETECTION, None, image="d1"),
     row("X", TYPE, "A", image="d0"),
     row("X", TYPE, "C", image="d1"),
-    row("X", "Object Structure", "A", bad=False, image="n0"),
-    row("X", "Object Details", "B", bad=False, image="n1"),
+    row("X", "Object Analysis", "A", bad=False, image="n0"),
+    row("X", "Object Analysis", "B", bad=False, image="n1"),
     row("X", "Object Analysis", None, bad=False, image="n2"),
     row("Y", DETECTION, "B", bad=False, image="n0"),
     row("Y", DETECTION, "A", image="d0"),
@@ -80,14 +80,11 @@ def test_nothing_parsed_gives_no_parsed_table() -> None:
     assert score_choice([row("X", TYPE, None)])["average"]["average"] == 0.0
 
 
-@pytest.mark.parametrize(("raw", "name"), [("Object Structure", "Object Analysis"), (DETECTION, DETECTION)])
-def test_types_are_folded(raw: str, name: str) -> None:
-    assert subtask(raw) == name
-
-
-def test_unknown_type_is_refused() -> None:
-    with pytest.raises(DataError, match="'Colour'"):
-        score_choice([row("X", "Colour", "A")])
+@pytest.mark.parametrize("name", ["Colour", "Object Structure"])
+def test_what_is_no_subtask_is_refused(name: str) -> None:
+    """Raw types among them: rows carry the subtask they are reported under."""
+    with pytest.raises(DataError, match=f"no subtask '{name}'"):
+        score_choice([row("X", name, "A")])
 
 
 def test_detection_without_truth_is_refused() -> None:

@@ -214,7 +214,7 @@ def test_missing_weights_are_not_invented(tiny_model: Path, tmp_path: Path) -> N
 
 def test_no_vision_language_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
-    with pytest.raises(ModelError, match="'bert', not a vision-language model"):
+    with pytest.raises(ModelError, match="'bert' is not supported"):
         LocalEngine(str(tmp_path), LoadOptions(device="cpu"))
 
 

@@ -1,53 +1,23 @@
-"""Hand tables for every reward, through the real parser, and the reading of `--reward`."""
+"""ROAM, accuracy and format by hand, through the real parser; the table of rewards; the reading of `--reward`."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from iadr1.errors import UsageError
-from iadr1.geometry import Box
-from iadr1.prompts import Answer, LabelledBox, parse
-from iadr1.records import Defect, Sample
-from iadr1.rewards import REWARDS, resolve_reward
-from iadr1.rewards.boxes import boxes
+from iadr1.prompts import Answer
+from iadr1.rewards import GROUPS, REWARDS, TABLE, Reward, checked, resolve_reward
 from iadr1.rewards.classical import accuracy, format_reward
+from iadr1.rewards.grounding import grounding
 from iadr1.rewards.roam import outcome_synergy, process_alignment, roam
-
-OPTIONS = {"A": "Scratch.", "B": "Broken edge.", "C": "No defect.", "D": "Stain."}
-CHOICE = Sample(
-    id="c1",
-    dataset="t",
-    category="c",
-    split="train",
-    image="a.png",
-    task="choice",
-    question="What kind of defect is it?",
-    options=OPTIONS,
-    answer="B",
-    question_type="Defect Classification",
-)
-
-
-def anomaly(answer: str, *found: Box | None) -> Sample:
-    return Sample(
-        id="a1",
-        dataset="t",
-        category="c",
-        split="train",
-        image="a.png",
-        task="anomaly",
-        question="Are there any defects in the query image?",
-        answer=answer,
-        question_type="anomaly",
-        is_anomalous=answer == "Yes",
-        defects=tuple(Defect(type="hole", box=box) for box in found),
-    )
-
+from iadr1.rewards.shaping import Length
+from tests.rewards.samples import CHOICE, anomaly, pick
 
 # Completion, ROAM, accuracy, format; the truth is B.
-TABLE = [
+ANSWERS = [
     # right answer
     ("<think>The edge is broken off, so the answer is B.</think><answer>B</answer>", 1.0, 1.0, 1.0),
     ("<think>Chips at the rim. This is a broken edge.</think>\n<answer>B</answer>", 1.0, 1.0, 1.0),
@@ -71,9 +41,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "of_roam", "of_accuracy", "of_format"), TABLE)
+@pytest.mark.parametrize(("text", "of_roam", "of_accuracy", "of_format"), ANSWERS)
 def test_choice_rewards_follow_the_table(text: str, of_roam: float, of_accuracy: float, of_format: float) -> None:
-    answer = parse(text, "choice", options=OPTIONS)
+    answer = pick(text)
     assert roam(answer, CHOICE) == pytest.approx(of_roam, abs=1e-12)
     assert accuracy(answer, CHOICE) == of_accuracy
     assert format_reward(answer, CHOICE) == of_format
@@ -98,66 +68,30 @@ def test_accuracy_of_verdicts(said: bool | None, truth: str, value: float) -> No
     assert accuracy(Answer("failed" if said is None else "ok", is_anomalous=said), anomaly(truth)) == value
 
 
-def found(*items: Box) -> Answer:
-    return Answer("ok", boxes=tuple(LabelledBox(item, "x") for item in items))
-
-
-LEFT: Box = (0, 0, 10, 10)
-RIGHT: Box = (20, 0, 30, 10)
-HALF: Box = (0, 0, 10, 5)  # IoU with LEFT: 50 / 100
-WIDE: Box = (0, 0, 20, 10)  # IoU with LEFT: 100 / 200
-
-
-@pytest.mark.parametrize(
-    ("answer", "truth", "value"),
-    [
-        (found(LEFT), (LEFT,), 1.0),
-        (found(HALF), (LEFT,), 0.5),
-        (found(RIGHT), (LEFT,), 0.0),
-        (found(RIGHT, LEFT), (LEFT, RIGHT), 1.0),
-        (found(LEFT), (LEFT, RIGHT), 0.5),
-        (found(LEFT, RIGHT), (LEFT,), 0.5),
-        (found(HALF, LEFT), (LEFT, RIGHT), 0.5),
-        # Greedy in the written order would give HALF the box LEFT (0.5) and leave LEFT without: 0.25.
-        (found((0, 0, 10, 4), LEFT), ((0, 0, 10, 4), (0, 0, 10, 6)), 0.8),
-        (found(WIDE, LEFT), (LEFT, (10, 0, 20, 10)), 0.75),
-        (found(), (), 1.0),
-        (found(LEFT), (), 0.0),
-        (found(), (LEFT,), 0.0),
-        (Answer("failed", "no JSON"), (), 0.0),
-        (Answer("ok", is_anomalous=True), (LEFT,), None),
-    ],
-)
-def test_boxes_by_hand(answer: Answer, truth: tuple[Box, ...], value: float | None) -> None:
-    sample = anomaly("Yes" if truth else "No", *truth)
-    result = boxes(answer, sample)
-    assert result is None if value is None else result == pytest.approx(value)
-
-
-def test_boxes_needs_boxes_in_the_truth() -> None:
-    assert boxes(found(LEFT), anomaly("Yes", LEFT, None)) is None
-    assert boxes(found(LEFT), CHOICE) is None
-
-
 def test_reward_text_gives_names_functions_and_weights() -> None:
     assert resolve_reward("roam") == [("roam", roam, 1.0)]
     assert resolve_reward(" roam=1, format=0.1") == [("roam", roam, 1.0), ("format", format_reward, 0.1)]
-    assert resolve_reward("classical=0.5,boxes=2") == [
+    assert resolve_reward("classical=0.5,grounding=2,length@400=-1") == [
         ("accuracy", accuracy, 0.5),
         ("format", format_reward, 0.5),
-        ("boxes", boxes, 2.0),
+        ("grounding", grounding, 2.0),
+        ("length", Length(400), -1.0),
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("raom", "no reward 'raom'; known rewards: roam, accuracy, format, boxes, classical"),
+        ("raom", f"no reward 'raom'; known rewards: {', '.join([*TABLE, *GROUPS])} "),
         ("", "no reward ''"),
         ("roam=", "weight of 'roam='"),
         ("roam=much", "weight of 'roam=much'"),
         ("roam=nan", "weight of 'roam=nan'"),
         ("roam,classical,accuracy", "'accuracy' is named twice"),
+        ("length@100,length@200", "'length' is named twice"),
+        ("roam@token-f1", "the reward 'roam' takes nothing after '@', it got 'token-f1'"),
+        ("length@", "nothing stands after '@' in 'length@' (write it like length@TOKENS)"),
+        ("length@long", "the limit of 'length@long'"),
         ("no_such_module:fn", "cannot import the reward 'no_such_module:fn'"),
         ("json:no_such_function", "no function 'no_such_function'"),
         ("json:", "no reward 'json:'"),
@@ -167,6 +101,16 @@ def test_wrong_reward_texts_are_refused(text: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve_reward(text)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", [1.0], 1j])
+def test_what_is_no_number_is_refused_by_name(value: object) -> None:
+    with pytest.raises(UsageError, match=r"the reward 'mine' gave .* for sample 's1'"):
+        checked("mine", value, "sample 's1'")
+
+
+def test_numbers_and_none_pass_the_check() -> None:
+    assert [checked("mine", value, "s1") for value in (None, 1, True, 0.25)] == [None, 1.0, 1.0, 0.25]
 
 
 def test_own_reward_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +127,23 @@ def test_the_example_reward_of_the_documentation(monkeypatch: pytest.MonkeyPatch
     assert values == [1.0, 0.5, 0.0]
 
 
-@pytest.mark.parametrize("name", list(REWARDS))
+@pytest.mark.parametrize("name", list(TABLE))
 def test_every_reward_states_its_range_first(name: str) -> None:
-    first_line = (REWARDS[name].__doc__ or "").splitlines()[0]
-    assert first_line[0].isdigit(), first_line
+    row = TABLE[name]
+    first_line = (row.function.__doc__ or "").splitlines()[0]
+    numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", re.split(r"[:;]", first_line)[0])]
+    assert (min(numbers), max(numbers)) == (row.low, row.high)
+
+
+def test_the_documentation_names_every_reward_and_its_range() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (\S+) \|", text, re.MULTILINE))
+    assert rows == {name: f"{row.low:g}..{row.high:g}" for name, row in TABLE.items()}
+
+
+def test_two_rewards_of_a_group_differ_where_their_answers_do() -> None:
+    """A group of answers to one question, in an order that a mixed-up batch would not survive."""
+    group = ["<think>So the answer is B.</think><answer>B</answer>", "", "<think>x</think><answer>D</answer>"]
+    rewards: list[Reward] = [REWARDS["roam"], REWARDS["accuracy"], REWARDS["format"]]
+    table = [[reward(pick(text), CHOICE) for reward in rewards] for text in group]
+    assert table == [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [pytest.approx(0.05), 0.0, 1.0]]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from string import ascii_uppercase
 
 from iadr1.geometry import LOCATIONS, Box, Size, box_area, location_word
-from iadr1.records import Defect, Sample
+from iadr1.records import Sample
 from iadr1.stages.inspect.lines import Fault
 
 TINY_SHARE = 1e-4
@@ -31,7 +31,8 @@ def faults_of(sample: Sample, size: Size | None, *, tiny_px: int) -> Iterator[Fa
     for defect in sample.defects:
         if defect.box is not None:
             yield from _box(defect.box, size, tiny_px)
-            yield from _location(defect, defect.box, size)
+        if defect.location is not None:
+            yield from _location(defect.location, defect.box, size)
 
 
 def is_fraction(box: Box) -> bool:
@@ -101,16 +102,13 @@ def _box(box: Box, size: Size | None, tiny_px: int) -> Iterator[Fault]:
         yield Fault("warning", "tiny box", message, value, "a speck in its mask? models hardly see less than a patch")
 
 
-def _location(defect: Defect, box: Box, size: Size | None) -> Iterator[Fault]:
-    if defect.location is None:
-        return
-    if defect.location not in LOCATIONS:
+def _location(word: str, box: Box | None, size: Size | None) -> Iterator[Fault]:
+    if word not in LOCATIONS:
         hint = f"known: {', '.join(LOCATIONS)}"
-        yield Fault("warning", "location", "a location is not one of the 3x3 words", repr(defect.location), hint)
-    elif size is not None and not is_fraction(box) and location_word(box, size) != defect.location:
-        message = f"the location is {defect.location!r}, the box lies {location_word(box, size)!r}"
-        hint = "one of them is wrong, or x and y are swapped"
-        yield Fault("warning", "location", message, text_of(box), hint)
+        yield Fault("warning", "location", "a location is not one of the 3x3 words", repr(word), hint)
+    elif box is not None and size is not None and not is_fraction(box) and location_word(box, size) != word:
+        message = f"the location is {word!r}, the box lies {location_word(box, size)!r}"
+        yield Fault("warning", "location", message, text_of(box), "one is wrong, or x and y are swapped")
 
 
 def text_of(box: Box) -> str:
