@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 
@@ -59,6 +59,8 @@ class TrainingConfig:
     a file; `nproc` starts that many processes here.
     """
 
+    STAGE: ClassVar[str] = ""
+
     model: str = "tiny"
     data: Path = Path("data/fewshot.jsonl")
     root: Path | None = None
@@ -100,6 +102,8 @@ class TrainConfig(TrainingConfig):
     before training and drops those that are always or never right; 0 keeps all.
     """
 
+    STAGE: ClassVar[str] = "train"
+
     reward: str = "roam"
     generations: int = 8
     iterations: int = 1
@@ -125,6 +129,8 @@ class TrainConfig(TrainingConfig):
 class GroundConfig(TrainConfig):
     """`iadr1 ground`: GRPO on referring expressions, so that the model learns to point before it inspects."""
 
+    STAGE: ClassVar[str] = "ground"
+
     data: Path = Path("data/grounding.jsonl")
     out: Path = Path("runs/ground")
     reward: str = "grounding=1,format=0.5"
@@ -137,6 +143,8 @@ class SftConfig(TrainingConfig):
     `answer_format` is how yes/no samples are answered: `structured` (IAD-R1: reasoning, location, type, verdict),
     `boxes` (AnomalyR1: reasoning, then boxes) or `direct` (the bare word).
     """
+
+    STAGE: ClassVar[str] = "sft"
 
     data: Path = Path("data/anomaly.jsonl")
     out: Path = Path("runs/sft")
@@ -204,6 +212,10 @@ def build(
         ConfigError: Unknown key, wrong type, a value that is not YAML, or a recipe that is not a mapping.
     """
     values: dict[str, Any] = _read_recipe(recipe) if recipe is not None else {}
+    # A recipe may say which command it is for.
+    stage, wanted = values.pop("stage", None), getattr(kind, "STAGE", None)
+    if stage is not None and wanted is not None and stage != wanted:
+        raise ConfigError(f"the recipe is for 'iadr1 {stage}', not for 'iadr1 {wanted}'", where=str(recipe))
     in_recipe = set(values)
     values.update({key: value for key, value in (given or {}).items() if value is not None})
     for text in overrides:
@@ -211,11 +223,26 @@ def build(
         if not sign:
             raise ConfigError(f"{text!r} is not of the form key=value")
         values[key.strip()] = _read_value(key.strip(), value)
-    hints = typing.get_type_hints(kind)
+    hints = {field.name: hint for field, hint in _fields(kind)}
     for key in values:
         if key not in hints:
             raise ConfigError(f"no key {key!r}{_suggest(key, hints)}", where=str(recipe) if key in in_recipe else None)
     return kind(**{key: _convert(key, value, hints[key]) for key, value in values.items()})
+
+
+def _fields(kind: type) -> list[tuple[dataclasses.Field[Any], Any]]:
+    hints = typing.get_type_hints(kind)
+    return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
+
+
+def read_stage(recipe: Path) -> str | None:
+    """The command a recipe says it is for; None where it does not say.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    stage = _read_recipe(recipe).get("stage")
+    return None if stage is None else str(stage)
 
 
 def _read_value(key: str, text: str) -> Any:

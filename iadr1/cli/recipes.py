@@ -1,12 +1,24 @@
-"""Finding a recipe: one of the package's, by name, or a YAML file."""
+"""Recipes: finding one by name or file, and `iadr1 recipes ls|cp|check`."""
 
 from __future__ import annotations
 
 import difflib
+import shutil
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
 
 import iadr1
-from iadr1.errors import UsageError
+from iadr1 import config as configs
+from iadr1.cli import terminal
+from iadr1.errors import OutputError, UsageError
+
+HELP = "Complete settings of the papers' runs, each value with its source."
+LS_EPILOG = "Example: `iadr1 recipes ls`."
+CP_EPILOG = "Example: `iadr1 recipes cp anomalyr1-roam-3b mine.yaml`, then `iadr1 train mine.yaml`."
+CHECK_EPILOG = "Example: `iadr1 recipes check mine.yaml`."
 
 _FOLDER = Path(iadr1.__file__).parent / "recipes"
 
@@ -32,3 +44,47 @@ def find_recipe(name: str) -> Path:
     close = difflib.get_close_matches(name, packaged_recipes(), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known recipes: {', '.join(packaged_recipes())}, or a YAML file"
     raise UsageError(f"no recipe {name!r}", hint=hint)
+
+
+def ls() -> None:
+    """List the recipes that come with the package."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("recipe", "command", "what it is"):
+        table.add_column(column, no_wrap=column == "recipe", overflow="fold")
+    for name in packaged_recipes():
+        path = _FOLDER / f"{name}.yaml"
+        title = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+        table.add_row(name, f"iadr1 {configs.read_stage(path)}", title)
+    terminal.out.print(table)
+
+
+def cp(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe of `iadr1 recipes ls`.", show_default=False)],
+    to: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to (default: NAME.yaml here).", show_default=False)
+    ] = None,
+) -> None:
+    """Copy a recipe to change it; a file that is there is left alone."""
+    source, target = find_recipe(name), to or Path(f"{Path(name).stem}.yaml")
+    if target.is_dir():
+        target = target / source.name
+    if target.exists():
+        raise OutputError("the file is there already", where=str(target), hint="name another file")
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(target)) from error
+    terminal.say(f"{target}: iadr1 {configs.read_stage(source)} {target}")
+
+
+def check(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe, by name or as a YAML file.", show_default=False)
+    ],
+) -> None:
+    """Check a recipe's keys, values and rewards, without data and model."""
+    path = find_recipe(recipe)
+    from iadr1.stages import recipes as stage
+
+    config = stage.check(path)
+    terminal.say(f"{path}: fits `iadr1 {config.STAGE}`")

@@ -9,6 +9,7 @@ import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
+from iadr1.cli.launch import relaunch
 from iadr1.cli.options import key_values, option, split_words
 from iadr1.cli.recipes import find_recipe
 
@@ -56,6 +57,7 @@ def sft(
     given = {key: value for key, value in locals().items() if key not in ("recipe", "settings")}
     name, overrides = split_words(recipe, settings, leading="recipe")
     config = configs.build(_CONFIG, recipe=find_recipe(name) if name else None, overrides=overrides, given=given)
+    relaunch(config.nproc)
     from iadr1.stages import sft as stage
 
     losses: list[float] = []

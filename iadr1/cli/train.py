@@ -10,6 +10,7 @@ import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
+from iadr1.cli.launch import relaunch
 from iadr1.cli.options import key_values, option, split_words
 from iadr1.cli.recipes import find_recipe
 
@@ -100,6 +101,7 @@ def _run(kind: type[configs.TrainConfig], given: Mapping[str, Any]) -> None:
     name, overrides = split_words(given["recipe"], given["settings"], leading="recipe")
     options = {key: value for key, value in given.items() if key not in ("recipe", "settings")}
     config = configs.build(kind, recipe=find_recipe(name) if name else None, overrides=overrides, given=options)
+    relaunch(config.nproc)
     from iadr1.stages import grpo as stage
 
     rewards: list[float] = []

@@ -6,7 +6,6 @@ rewards see parsed answers, and a killed run goes on from its last whole checkpo
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.grpo.watch import Watchdog
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
-from iadr1.stages.training.limits import check_numbers, total_steps
+from iadr1.stages.training.limits import check_grpo, total_steps
+from iadr1.stages.training.lineage import trained_on, write_card
 
 if TYPE_CHECKING:
     from iadr1.models.vision import VisionCache
@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 OnLog = Callable[[dict[str, float]], None]
 OnNote = Callable[[str], None]
 
-LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo")
-"""Loss variants of TRL that need no further setting."""
 VISION_CACHE_BYTES = 1_000_000_000
 """Room for what a frozen vision tower said about images."""
-SCALINGS = ("group", "batch", "none")
-"""What advantages are divided by: the spread within a group, within the batch, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
         OutputError: The folder cannot be written to.
         MissingExtraError: The training packages are not installed.
     """
-    _check_settings(config)
+    check_grpo(config)
     rewards = resolve_reward(config.reward)
     samples, root = _load_data(config)
     base = str(resolve_model(config.model))
@@ -104,33 +100,18 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
     if info["state"] == "finished":
         return _summary(config, info, resumed_from=None, already_finished=True)
     started = time.monotonic()
+    info |= trained_on(config, samples, root, base=base)
     job = _Job(samples, root, base, rewards)
     steps, resumed_from = _train(config, info, job, on_log=on_log, on_note=on_note or (lambda line: None))
     info |= {"state": "finished", **_figures(steps), "wall_seconds": round(time.monotonic() - started, 1)}
     _draw(config, steps)
+    reached = (
+        f"GRPO with reward `{config.reward}`: mean reward {info['reward_start']:.3f} in the first tenth of the steps, "
+        f"{info['reward_end']:.3f} in the last."
+    )
+    write_card(config, info, base=config.model, licence=info["base_licence"], figures=reached)
     write_run(config.out, info)
     return _summary(config, info, resumed_from=resumed_from, already_finished=False)
-
-
-def _check_settings(config: TrainConfig) -> None:
-    """Raises UsageError for values that cannot work, before anything is read."""
-    check_numbers(
-        config,
-        {"generations": 2, "iterations": 1, "max_new_tokens": 1, "beta": 0, "epsilon": 0, "difficulty": 0},
-    )
-    if not 0 < config.temperature < math.inf:
-        raise UsageError(
-            f"temperature is {config.temperature}, it must be above 0 and finite", hint="GRPO needs varied answers"
-        )
-    if config.batch_size % config.generations:
-        lower = max(config.generations, config.batch_size // config.generations * config.generations)
-        raise UsageError(
-            f"batch_size {config.batch_size} is not a multiple of generations {config.generations}",
-            hint=f"batch_size counts completions; {lower} would fit",
-        )
-    for key, known in (("loss", LOSSES), ("scale_rewards", SCALINGS)):
-        if (value := getattr(config, key)) not in known:
-            raise UsageError(f"no {key} {value!r}", hint=f"known: {', '.join(known)}")
 
 
 def _load_data(config: TrainConfig) -> tuple[list[Sample], Path]:
@@ -180,6 +161,7 @@ def _train(
         cache = _look_once(trainer, config)
         phases = Phases(trainer)
         table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
+    info["base_licence"] = profile.licence
     info["warnings"] = watchdog.told
     info["parameters"] = [vars(row) for row in table]
     info["phase_seconds"] = {phase: round(seconds, 2) for phase, seconds in phases.seconds.items()}

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import iadr1
-from iadr1 import datasets
+from iadr1 import datasets, leaks
 from iadr1.config import PrepareConfig
 from iadr1.datasets import fewshot, mmad, mvtec3d, refcoco
 from iadr1.datasets.synthetic import CATEGORIES, samples, tree
@@ -89,8 +89,8 @@ def _write_world(config: PrepareConfig, ledger: Ledger, out: Path, report: Progr
     write("mvtec3d", "mvtec_3d", mvtec3d.SOURCE.read(out / WORLD / "mvtec_3d", seed=config.seed), _as_3d)
     write("grounding", "refcoco", refcoco.SOURCE.read(out / WORLD / "refcoco"), _as_grounding)
     write("anomaly", "mvtec", exact, lambda sample: {})
-    hashes = {sample.image: ledger.files()[f"{WORLD}/fewshot/{sample.image}"] for sample in chosen}
-    ledger.write("data/fewshot.leak.json", fewshot.leak_manifest(chosen, hashes).encode())
+    manifest = leaks.build_manifest(chosen, out / WORLD / "fewshot")
+    ledger.write("data/fewshot.leak.json", manifest.to_json().encode())
     ledger.prune("")
 
 

@@ -23,6 +23,7 @@ from iadr1.stages.sft.log import SftStep, step_log
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
 from iadr1.stages.training.limits import check_numbers, total_steps
+from iadr1.stages.training.lineage import trained_on, write_card
 
 ANSWER_FORMATS: tuple[Format, ...] = ("structured", "boxes", "direct")
 """How yes/no samples can be answered."""
@@ -81,7 +82,8 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
     if info["state"] == "finished":
         return _summary(config, info, resumed_from=None, already_finished=True)
     started = time.monotonic()
-    steps, resumed_from, parameters = _train(
+    info |= trained_on(config, samples, root, base=base)
+    steps, resumed_from = _train(
         config, info, samples=samples, root=root, base=base, on_log=on_log, on_note=on_note or (lambda line: None)
     )
     few = max(1, len(steps) // 10)
@@ -90,7 +92,6 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         "steps": steps[-1].step,
         "loss_start": sum(entry.loss for entry in steps[:few]) / few,
         "loss_end": sum(entry.loss for entry in steps[-few:]) / few,
-        "parameters": parameters,
         "wall_seconds": round(time.monotonic() - started, 1),
     }
     plot_loss_curve(
@@ -99,6 +100,8 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         loss=[entry.loss for entry in steps],
         title=f"SFT from {Path(config.model).name}",
     )
+    reached = f"Loss {info['loss_start']:.3f} in the first tenth of the steps, {info['loss_end']:.3f} in the last."
+    write_card(config, info, base=config.model, licence=info["base_licence"], figures=reached)
     write_run(config.out, info)
     return _summary(config, info, resumed_from=resumed_from, already_finished=False)
 
@@ -113,7 +116,7 @@ def _answer_format(config: SftConfig) -> Format:
 
 def _train(
     config: SftConfig, info: dict[str, Any], *, samples: list[Sample], root: Path, base: str, on_log: Any, on_note: Any
-) -> tuple[list[SftStep], int | None, list[dict[str, Any]]]:
+) -> tuple[list[SftStep], int | None]:
     # These load torch, only now that everything cheap has been checked.
     from iadr1.stages.sft.trainer import make_trainer, trainer_settings
     from iadr1.stages.training import policy, session
@@ -147,8 +150,9 @@ def _train(
             peft_config=policy.adapters(config, profile),
         )
         table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
-    resumed_from = loaded.done if loaded.checkpoint else None
-    return [*earlier, *recorder.steps], resumed_from, [vars(row) for row in table]
+    info["base_licence"] = profile.licence
+    info["parameters"] = [vars(row) for row in table]
+    return [*earlier, *recorder.steps], loaded.done if loaded.checkpoint else None
 
 
 def _summary(

@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from iadr1.config import TrainingConfig
+from iadr1.config import TrainConfig, TrainingConfig
 from iadr1.errors import UsageError
 
+LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo")
+"""Loss variants of TRL that need no further setting."""
+SCALINGS = ("group", "batch", "none")
+"""What advantages are divided by: the spread within a group, within the batch, or nothing."""
+IMPORTANCE = ("token", "sequence")
+"""What likelihood ratios are taken of."""
+VLLM = ("off", "colocate", "server")
+"""Who writes the answers: the model itself, vLLM on the same cards, or a vLLM server."""
 RESUME = ("auto", "never")
 """Whether a run goes on in a folder that holds its beginning."""
 
@@ -62,3 +70,31 @@ def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
         raise UsageError(f"epochs is {config.epochs}, it must be above 0 and finite")
     if config.lora_dropout >= 1:
         raise UsageError(f"lora_dropout is {config.lora_dropout}, it must be below 1")
+
+
+def check_grpo(config: TrainConfig) -> None:
+    """Make sure that a GRPO run's settings can work, before anything is read.
+
+    Raises:
+        UsageError: One cannot.
+    """
+    check_numbers(
+        config,
+        {"generations": 2, "iterations": 1, "max_new_tokens": 1, "beta": 0, "epsilon": 0, "difficulty": 0, "top_k": 0},
+    )
+    if not 0 < config.temperature < math.inf:
+        raise UsageError(
+            f"temperature is {config.temperature}, it must be above 0 and finite", hint="GRPO needs varied answers"
+        )
+    if config.batch_size % config.generations:
+        lower = max(config.generations, config.batch_size // config.generations * config.generations)
+        raise UsageError(
+            f"batch_size {config.batch_size} is not a multiple of generations {config.generations}",
+            hint=f"batch_size counts completions; {lower} would fit",
+        )
+    if not 0 < config.top_p <= 1:
+        raise UsageError(f"top_p is {config.top_p}, it must be above 0 and at most 1")
+    tables = (("loss", LOSSES), ("scale_rewards", SCALINGS), ("importance", IMPORTANCE), ("vllm", VLLM))
+    for key, known in tables:
+        if (value := getattr(config, key)) not in known:
+            raise UsageError(f"no {key} {value!r}", hint=f"known: {', '.join(known)}")

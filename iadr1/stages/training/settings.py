@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
+import iadr1
 from iadr1.config import TrainingConfig
-from iadr1.errors import MissingExtraError
+from iadr1.errors import MissingExtraError, UsageError
+
+_DEEPSPEED = Path(iadr1.__file__).parent / "recipes" / "deepspeed"
 
 
 def common_settings(config: TrainingConfig, *, steps: int) -> dict[str, Any]:
@@ -52,11 +56,27 @@ def common_settings(config: TrainingConfig, *, steps: int) -> dict[str, Any]:
 
 
 def _deepspeed(config: TrainingConfig) -> str | None:
+    """The DeepSpeed file, with its communication started: ZeRO-3 asks for the number of processes before the trainer.
+
+    Raises:
+        MissingExtraError: DeepSpeed is not installed.
+        UsageError: No such file.
+    """
     if config.deepspeed is None:
         return None
     if importlib.util.find_spec("deepspeed") is None:
         raise MissingExtraError("deepspeed", "deepspeed", purpose=f"deepspeed={config.deepspeed}")
-    return config.deepspeed
+    path = _DEEPSPEED / f"{config.deepspeed}.json"
+    if not path.is_file():
+        path = Path(config.deepspeed)
+    if not path.is_file():
+        known = ", ".join(sorted(item.stem for item in _DEEPSPEED.glob("*.json")))
+        raise UsageError(f"no DeepSpeed settings {config.deepspeed!r}", hint=f"known: {known}, or a JSON file")
+    import deepspeed
+    import torch
+
+    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo")
+    return str(path)
 
 
 def _report_to(config: TrainingConfig) -> str:

@@ -1,0 +1,37 @@
+"""`iadr1 recipes check`: whether a recipe's settings can work, without data and model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from iadr1 import config as configs
+from iadr1.config import GroundConfig, SftConfig, TrainConfig, TrainingConfig
+from iadr1.errors import ConfigError
+from iadr1.rewards import resolve_reward
+from iadr1.stages.training.limits import check_grpo, check_numbers
+
+STAGES: dict[str, type[TrainingConfig]] = {kind.STAGE: kind for kind in (GroundConfig, SftConfig, TrainConfig)}
+"""What a recipe's `stage` can be."""
+
+
+def check(recipe: Path) -> TrainingConfig:
+    """The settings a recipe stands for.
+
+    Raises:
+        ConfigError: It cannot be read, says no known `stage`, or has an unknown key or a value of the wrong type.
+        UsageError: A number out of range, an unknown reward, settings that do not fit together.
+    """
+    stage = configs.read_stage(recipe)
+    if stage not in STAGES:
+        raise ConfigError(
+            f"the recipe says stage: {stage}" if stage else "the recipe does not say its stage",
+            where=str(recipe),
+            hint=f"add a line 'stage: ...' with one of {', '.join(STAGES)}",
+        )
+    config = configs.build(STAGES[stage], recipe=recipe)
+    if isinstance(config, TrainConfig):
+        check_grpo(config)
+        resolve_reward(config.reward)
+    else:
+        check_numbers(config, {})
+    return config
