@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,9 @@ def _deepspeed(config: TrainingConfig) -> str | None:
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in _DEEPSPEED.glob("*.json")))
         raise UsageError(f"no DeepSpeed settings {config.deepspeed!r}", hint=f"known: {known}, or a JSON file")
-    import deepspeed
     import torch
+
+    deepspeed: Any = importlib.import_module("deepspeed")
 
     deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo")
     return str(path)
