@@ -89,6 +89,7 @@ class TrainingConfig:
     save_steps: int = 5
     resume: str = "auto"
     log_to: str = "tensorboard"
+    push_to_hub: str | None = None
     limit: int | None = None
     seed: int = 42
 

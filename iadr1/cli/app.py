@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import convert, data, detect, evaluate, prepare, rewards, sft, train
+from iadr1.cli import convert, data, detect, evaluate, model, prepare, recipes, rewards, sft, train
 from iadr1.cli.options import keys_text
 
 _EPILOG = (
@@ -88,6 +88,14 @@ _add("stats", data.stats, data.STATS_EPILOG, group=_data)
 _add("view", data.view, data.VIEW_EPILOG, group=_data)
 _add("licences", data.licences, data.LICENCES_EPILOG, group=_data)
 _add("convert", convert.convert, convert.EPILOG)
+
+_model = _add_group("model", model.HELP)
+_add("merge", model.merge, model.MERGE_EPILOG, group=_model)
+
+_recipes = _add_group("recipes", recipes.HELP)
+_add("ls", recipes.ls, recipes.LS_EPILOG, group=_recipes)
+_add("cp", recipes.cp, recipes.CP_EPILOG, group=_recipes)
+_add("check", recipes.check, recipes.CHECK_EPILOG, group=_recipes)
 
 _rewards = _add_group("rewards", rewards.HELP)
 _add("ls", rewards.ls, rewards.LS_EPILOG, group=_rewards)

@@ -93,6 +93,7 @@ _KEY_TEXTS: Mapping[str, str] = {
     "bf16": "compute in bfloat16",
     "gradient_checkpointing": "less memory, slower",
     "log_to": "tensorboard, wandb, trackio or none",
+    "push_to_hub": "owner/name of a private hub repository the model is pushed to",
     "save_steps": "steps between checkpoints",
 }
 """What the help says about settings that are a key but no option."""

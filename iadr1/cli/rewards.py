@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,8 @@ import typer
 from iadr1.cli import terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from iadr1.stages.rewards import Bar, Scored, Trial
 
 _SHOWN = 3
@@ -75,16 +76,16 @@ def try_(
     if out is None:
         for line in trial.lines:
             typer.echo(line)
-    _print_summary(trial, _say_on_stderr if out is None else terminal.say)
+    _print_summary(trial, terminal.err if out is None else terminal.out)
     if out is not None:
         terminal.say(f"wrote {out}")
 
 
-def _say_on_stderr(line: str) -> None:
-    terminal.err.print(line, markup=False, soft_wrap=True)
+def _print_summary(trial: Trial, console: Console) -> None:
+    def say(line: str) -> None:
+        # What a model wrote is shown as it is: neither `[bold]` nor `:smile:` means anything here.
+        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
-
-def _print_summary(trial: Trial, say: Callable[[str], None]) -> None:
     values = [row.value for row in trial.rows if row.value is not None]
     left_out = len(trial.rows) - len(values)
     if values:

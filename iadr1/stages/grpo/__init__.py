@@ -25,6 +25,7 @@ from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.grpo.watch import Watchdog
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
+from iadr1.stages.training.hub import check_push, push
 from iadr1.stages.training.limits import check_grpo, total_steps
 from iadr1.stages.training.lineage import trained_on, write_card
 
@@ -99,10 +100,12 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
     info = open_run("ground" if isinstance(config, GroundConfig) else "train", config)
     if info["state"] == "finished":
         return _summary(config, info, resumed_from=None, already_finished=True)
-    started = time.monotonic()
+    started, note = time.monotonic(), on_note or (lambda line: None)
+    if config.push_to_hub is not None:
+        check_push(config.push_to_hub)
     info |= trained_on(config, samples, root, base=base)
     job = _Job(samples, root, base, rewards)
-    steps, resumed_from = _train(config, info, job, on_log=on_log, on_note=on_note or (lambda line: None))
+    steps, resumed_from = _train(config, info, job, on_log=on_log, on_note=note)
     info |= {"state": "finished", **_figures(steps), "wall_seconds": round(time.monotonic() - started, 1)}
     _draw(config, steps)
     reached = (
@@ -111,6 +114,8 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
     )
     write_card(config, info, base=config.model, licence=info["base_licence"], figures=reached)
     write_run(config.out, info)
+    if config.push_to_hub is not None:
+        note(f"pushed to {push(config.out / 'model', config.push_to_hub)}")
     return _summary(config, info, resumed_from=resumed_from, already_finished=False)
 
 

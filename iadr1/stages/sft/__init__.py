@@ -22,6 +22,7 @@ from iadr1.stages.sft.data import check_targets, training_rows
 from iadr1.stages.sft.log import SftStep, step_log
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
+from iadr1.stages.training.hub import check_push, push
 from iadr1.stages.training.limits import check_numbers, total_steps
 from iadr1.stages.training.lineage import trained_on, write_card
 
@@ -81,11 +82,11 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
     info = open_run("sft", config)
     if info["state"] == "finished":
         return _summary(config, info, resumed_from=None, already_finished=True)
-    started = time.monotonic()
+    started, note = time.monotonic(), on_note or (lambda line: None)
+    if config.push_to_hub is not None:
+        check_push(config.push_to_hub)
     info |= trained_on(config, samples, root, base=base)
-    steps, resumed_from = _train(
-        config, info, samples=samples, root=root, base=base, on_log=on_log, on_note=on_note or (lambda line: None)
-    )
+    steps, resumed_from = _train(config, info, samples=samples, root=root, base=base, on_log=on_log, on_note=note)
     few = max(1, len(steps) // 10)
     info |= {
         "state": "finished",
@@ -103,6 +104,8 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
     reached = f"Loss {info['loss_start']:.3f} in the first tenth of the steps, {info['loss_end']:.3f} in the last."
     write_card(config, info, base=config.model, licence=info["base_licence"], figures=reached)
     write_run(config.out, info)
+    if config.push_to_hub is not None:
+        note(f"pushed to {push(config.out / 'model', config.push_to_hub)}")
     return _summary(config, info, resumed_from=resumed_from, already_finished=False)
 
 
