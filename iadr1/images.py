@@ -23,6 +23,10 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 MAX_PIXELS = 250_000_000
 """Largest image opened, in pixels: 250 MP needs about 1 GB once decoded."""
 
+# Pillow's own, smaller limit is one setting of the whole process: changing it for each file would race with the
+# threads that open others. Pillow only refuses above twice its limit.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
 
 def open_image(path: Path) -> Image.Image:
     """The image as 8-bit RGB in its EXIF orientation.
@@ -44,20 +48,22 @@ def open_image(path: Path) -> Image.Image:
 
 
 def _open_bounded(file: Path | BytesIO, *, name: Path) -> Image.Image:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         image = Image.open(file)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, "") from error
     if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width}x{image.height}"
         image.close()
-        raise ImageError(
-            f"the image is {size} px, above the limit of {MAX_PIXELS // 1_000_000} million pixels",
-            where=str(name),
-            hint="scale it down or cut it into tiles",
-        )
+        raise _too_large(name, f"{image.width}x{image.height} px, ")
     return image
+
+
+def _too_large(name: Path, size: str) -> ImageError:
+    return ImageError(
+        f"the image is {size}above the limit of {MAX_PIXELS // 1_000_000} million pixels",
+        where=str(name),
+        hint="scale it down or cut it into tiles",
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -68,6 +68,14 @@ def test_frames_convert_each_axis_by_its_own_factor() -> None:
     assert thousand.to_image((100, 100, 500, 500)) == pytest.approx((64, 48, 320, 240))
 
 
+def test_boxes_at_the_edge_are_one_step_wide_and_inside() -> None:
+    thousand = BoxFrame(BoxSpace.NORM1000, (100, 100), (112, 112))
+    assert thousand.to_model((99.99, -3, 100, 0.01)) == (999, 0, 1000, 1)
+    assert thousand.to_model((-5, 99.99, 0.01, 130)) == (0, 999, 1, 1000)
+    unit = BoxFrame(BoxSpace.UNIT, (100, 100), (112, 112))
+    assert unit.to_model((99.99, 50, 100, 50)) == (0.999, 0.5, 1, 0.501)
+
+
 def test_decimal_frames_by_hand() -> None:
     unit = BoxFrame(BoxSpace.UNIT, (640, 480), (640, 480))
     assert unit.to_model((64, 48, 320, 240)) == (0.1, 0.1, 0.5, 0.5)

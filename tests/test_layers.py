@@ -13,8 +13,8 @@ import iadr1
 
 PACKAGE = Path(iadr1.__file__).parent
 
-L0 = {"errors", "records", "geometry", "images", "parallel"}
-L1 = {"prompts", "config", "provenance"}
+L0 = {"errors", "records", "geometry", "images", "parallel", "licences", "rle"}
+L1 = {"prompts", "config", "provenance", "leaks"}
 L2 = {"rewards", "datasets", "metrics", "models", "masks", "reports", "exports"}
 BELOW = {
     **dict.fromkeys(L0, L0),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from iadr1.datasets.questions import multiple_choice, vocabulary
-from iadr1.errors import DataError
+from iadr1.errors import DataError, UsageError
 from iadr1.records import Sample
 
 NORMAL = "good"
@@ -96,10 +96,16 @@ def select(
         held_out: Whether held-out categories may be chosen.
 
     Raises:
+        UsageError: A number is out of its range.
         DataError: The samples cannot fulfil this; the message names the numbers.
     """
-    photos = _photos(samples, held_out=held_out)
     low, high = per_class or (0, None)
+    if images < 1 or not 0 <= normal_share <= 1 or (high is not None and not 0 <= low <= high):
+        raise UsageError(
+            f"{images} images, {normal_share} of them normal, {low} to {high or 'any'} a class: not a choice",
+            hint="at least 1 image, a share in 0..1, and the least number of a class not above the most",
+        )
+    photos = _photos(samples, held_out=held_out)
     halves = [
         _Half(word, _by_class(photo for photo in photos if photo.first.is_anomalous is anomalous), low, high)
         for word, anomalous in (("normal", False), ("defective", True))
@@ -114,8 +120,6 @@ def select(
             for name, number in _quotas(half, count, seed).items()
             for photo in _stream(seed, *name).sample(half.classes[name], number)
         ]
-        # In class order, the questions would rotate in step with the classes.
-        _stream(seed, half.word).shuffle(picked)
         asked = [
             photo.samples if photo.first.task == "choice" else multiple_choice(photo.first, words, seed=seed)
             for photo in picked
@@ -221,6 +225,7 @@ def _count(taken: Counter[tuple[str, ...]], name: Class, number: int) -> None:
 
 
 def _one_question_each(asked: Sequence[Sequence[Sample]], rng: random.Random) -> Iterator[Sample]:
+    """The questions in turn; which of those whose turn it is, is drawn, so that it does not go by class."""
     used: Counter[tuple[str, str]] = Counter()
     for questions in asked:
         # The subtask first, then the raw type, so that a folded subtask is not asked thrice as often.

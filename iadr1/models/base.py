@@ -27,8 +27,8 @@ class Profile:
         box_space: The space its boxes are written in.
         factor: Side of what one image token stands for, in pixels of the input; without tiles, sides of the input are
             multiples of it.
-        min_pixels: Fewest pixels of the input.
-        max_pixels: Most pixels of the input.
+        min_pixels: Fewest pixels of the input; with tiles, those of one tile.
+        max_pixels: Most pixels of the input; with tiles, of the image before it is cut.
         cap_wh: Larger images are shrunk to fit inside this first (AnomalyR1 section 4.1: 1000 x 800).
         licence: Licence of the family's weights.
         tiling: How the processor cuts an image into tiles; None for the families that take it in one piece.
@@ -59,7 +59,8 @@ class Profile:
             return side, side
         width, height = fit_within(image_wh, self.cap_wh)
         if self.tiling is not None:
-            return width, height
+            shrink = min(1.0, math.sqrt(self.max_pixels / (width * height)))
+            return max(1, int(width * shrink)), max(1, int(height * shrink))
         try:
             return self._steady(width, height)
         except ValueError as error:

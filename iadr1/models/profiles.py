@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,7 +21,7 @@ _INTERNVL = Tiles(448, 256)
 
 PROFILES: dict[str, Profile] = {
     # Sizes: preprocessor_config.json of the families' released checkpoints and the defaults of transformers' classes;
-    # box spaces: docs/models.md, with what is assumed.
+    # box spaces: docs/models.md, with what is assumed. With tiles, 800,000 pixels are those of the cap.
     "qwen2_5_vl": Profile(
         family="qwen2_5_vl",
         box_space=BoxSpace.INPUT_PX,
@@ -60,8 +59,8 @@ PROFILES: dict[str, Profile] = {
         family="llava_next",
         box_space=BoxSpace.UNIT,
         factor=14,
-        min_pixels=336 * 672,
-        max_pixels=672 * 672,
+        min_pixels=336 * 336,
+        max_pixels=800_000,
         licence=f"{_SEE_CARD}; Llama-3-LLaVA-NeXT asks for research use only, under Meta's Llama 3 licence",
         tiling=_NEXT,
     ),
@@ -70,7 +69,7 @@ PROFILES: dict[str, Profile] = {
         box_space=BoxSpace.UNIT,
         factor=14,
         min_pixels=384 * 384,
-        max_pixels=2304 * 2304,
+        max_pixels=800_000,
         licence=f"{_SEE_CARD}; the 0.5B single-image model is Apache-2.0",
         tiling=_ONEVISION,
     ),
@@ -79,7 +78,7 @@ PROFILES: dict[str, Profile] = {
         box_space=BoxSpace.NORM1000,
         factor=28,
         min_pixels=448 * 448,
-        max_pixels=12 * 448 * 448,
+        max_pixels=800_000,
         licence=f"{_SEE_CARD}; InternVL3.5 is Apache-2.0",
         tiling=_INTERNVL,
     ),
@@ -151,21 +150,15 @@ def _any_resolution(known: Profile, config: Any, processor: Any) -> Profile:
         )
     most = re.fullmatch(r"anyres_max_(\d+)", getattr(config, "vision_aspect_ratio", ""))
     tiling = AnyRes(side, side // patch, canvases, most_tiles=int(most[1]) if most else None)
-    areas = [math.prod(canvas) for canvas in canvases]
-    return replace(known, factor=patch, min_pixels=min(areas), max_pixels=max(areas), tiling=tiling)
+    return replace(known, factor=patch, min_pixels=side * side, tiling=tiling)
 
 
 def _tiled(known: Profile, config: Any, processor: Any) -> Profile:
     side, patch = _vision_sides(known, config)
     images = processor.image_processor
     tiling = Tiles(side, int(processor.image_seq_length), int(images.min_patches), int(images.max_patches))
-    return replace(
-        known,
-        factor=round(patch / config.downsample_ratio),
-        min_pixels=tiling.fewest * side * side,
-        max_pixels=tiling.most * side * side,
-        tiling=tiling,
-    )
+    factor = round(patch / config.downsample_ratio)
+    return replace(known, factor=factor, min_pixels=side * side, tiling=tiling)
 
 
 _READERS: Mapping[str, Callable[[Profile, Any, Any], Profile]] = {

@@ -160,7 +160,7 @@ def _told(plan: Conversion, target: Target, paths: _Paths, tally: _Tally, beside
     if tally.with_boxes and plan.box_space == "qwen2.5-input":
         yield (
             f"boxes are pixels of Qwen2.5-VL's input, resized with min_pixels={_QWEN.min_pixels} and "
-            f"max_pixels={plan.max_pixels}: train with the same (LLaMA-Factory: image_max_pixels)"
+            f"max_pixels={plan.max_pixels}: the training must resize alike{target.resize_note}"
         )
     elif tally.with_boxes:
         written = {"pixels": "pixels of the stored image", "norm1000": "0..1000 of the image, per axis"}

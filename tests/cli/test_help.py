@@ -144,9 +144,9 @@ def test_every_key_stands_in_the_help(command: str, config: type) -> None:
 
 
 def test_the_keys_name_what_they_take() -> None:
-    from iadr1.stages import grpo
+    from iadr1.stages.training import limits
 
-    for key, known in (("loss", grpo.LOSSES), ("scale_rewards", grpo.SCALINGS)):
+    for key, known in (("loss", limits.LOSSES), ("scale_rewards", limits.SCALINGS)):
         assert not [name for name in known if not re.search(rf"\b{name}\b", options._KEY_TEXTS[key])]
     fields = {field.name for field in dataclasses.fields(configs.TrainConfig)}
     assert set(options._KEY_TEXTS) <= fields - set(inspect.signature(train.train).parameters)

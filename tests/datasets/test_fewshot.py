@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from iadr1.datasets.fewshot import select
 from iadr1.datasets.mmad import FOLDED, SUBTASKS
-from iadr1.errors import DataError
+from iadr1.errors import DataError, UsageError
 from iadr1.prompts import DETECT_QUESTION
 from iadr1.records import Defect, Sample
 
@@ -86,6 +86,23 @@ def test_data_sets_categories_and_types_are_covered_evenly() -> None:
     assert kinds(chosen) == {"good": 40, "dent": 20, "hole": 20}
 
 
+def test_a_category_of_many_types_gets_no_more_than_one_of_few() -> None:
+    names = (("a", "dent"), ("a", "hole"), ("a", "stain"), ("b", "dent"))
+    samples = [yes_no("X", *name, number) for name in names for number in range(10)]
+    assert Counter(s.category for s in select(samples, images=12, normal_share=0)) == {"a": 6, "b": 6}
+
+
+def test_the_least_numbers_count_towards_evenness() -> None:
+    defective = [sample for sample in pool() if sample.is_anomalous]
+    chosen = select(defective, images=48, normal_share=0, per_class=(4, 40))
+    assert Counter(sample.dataset for sample in chosen) == {"DS-MVTec": 24, "VisA": 24}
+
+
+def test_a_share_between_two_numbers_may_be_either() -> None:
+    samples = [yes_no("X", "nut", kind, n) for kind, count in (("good", 3), ("dent", 1)) for n in range(count)]
+    assert kinds(select(samples, images=3)) == {"good": 2, "dent": 1}
+
+
 def test_the_bounds_of_a_class_hold_and_the_rest_stays_even() -> None:
     chosen = select(pool(), images=90, per_class=(4, 16))
     counts = Counter(map(class_of, chosen))
@@ -113,6 +130,15 @@ def test_a_least_number_reaches_classes_that_would_be_passed_over() -> None:
 def test_what_cannot_be_is_refused_with_its_numbers(options: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         select(pool(), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"images": 0}, {"normal_share": 1.1}, {"normal_share": -0.1}, {"per_class": (3, 2)}, {"per_class": (-1, 2)}],
+)
+def test_numbers_out_of_range_are_wrong_usage(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="not a choice"):
+        select(pool(), **{"images": 6, **options})  # type: ignore[arg-type]
 
 
 def test_whoever_asks_for_all_images_gets_all() -> None:
@@ -177,10 +203,12 @@ def test_questions_rotate_over_the_seven_subtasks() -> None:
 
 
 def test_no_class_is_always_asked_the_same() -> None:
-    """Five questions and 15 images a class: in step, each class would get one question only."""
-    asked: dict[tuple[str, str, str], set[str]] = {}
-    for sample in select(pool(), images=120):
-        asked.setdefault(class_of(sample), set()).add(sample.question_type)
+    """Five questions and five types a category: in step, each type would be asked one question only."""
+    kinds = ("burr", "dent", "hole", "stain", "void")
+    samples = [each for name in "abcdefgh" for kind in kinds for each in image("X", name, kind, 0)]
+    asked: dict[str, set[str]] = {}
+    for sample in select(samples, images=40, normal_share=0):
+        asked.setdefault(class_of(sample)[2], set()).add(sample.question_type)
     assert min(map(len, asked.values())) >= 3
 
 
@@ -242,6 +270,8 @@ def test_one_file_is_chosen_once_and_an_absent_one_never() -> None:
     assert [sample.image for sample in chosen] == ["LOCO/nut/test/good/002.png", "MMAD-LOCO/nut/test/good/007.png"]
     with pytest.raises(DataError, match="the samples have 2"):
         select(samples, images=3)
+    twice = [yes_no("LOCO", "nut", "good", number, **same) for number in (3, 4)]
+    assert select(twice, images=1) == select(twice[::-1], images=1)
 
 
 def test_an_image_that_may_be_normal_or_not_is_refused() -> None:

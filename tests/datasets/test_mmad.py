@@ -123,6 +123,13 @@ def test_every_question_becomes_a_sample_in_file_order(mmad_root: Path) -> None:
     assert not any(s.held_out for s in found)
 
 
+def test_no_image_of_many_is_lost_or_moved(tmp_path: Path) -> None:
+    images = [f"VisA/pcb1/test/good/{number:03d}.JPG" for number in range(100)]
+    write(tmp_path, {path: {"conversation": [DETECTION, STRUCTURE]} for path in images})
+    found = SOURCE.read(tmp_path, missing="keep")
+    assert [s.id for s in found] == [f"{path}#{number}" for path in images for number in range(2)]
+
+
 def test_the_subtask_is_given_where_the_benchmark_folds_the_type(mmad_root: Path) -> None:
     value = index()
     value[PUSHPIN]["conversation"] = [{**STRUCTURE, "type": kind} for kind in (*SUBTASKS, *FOLDED)]
@@ -189,6 +196,7 @@ def test_a_defective_image_may_have_no_mask(mmad_root: Path) -> None:
     for name, kind in ((BOTTLE, "broken large"), (CANDLE, "bad")):
         (defect,) = found[f"{name}#0"].defects
         assert (defect.type, defect.box, defect.mask) == (kind, None, None)
+        assert found[f"{name}#0"].is_anomalous is True
 
 
 def test_later_forks_keys_count_as_ds_mvtec(mmad_root: Path, photo: Photo, mask: Mask) -> None:

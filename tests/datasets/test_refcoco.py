@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from iadr1.datasets.refcoco import SOURCE
+from iadr1.datasets.refcoco import REFCOCO, REFCOCO_PLUS, REFCOCOG, SOURCE
 from iadr1.errors import DataError
 
-Photo = Callable[[Path], None]
+Photo = Callable[..., None]
 
 LADY: dict[str, Any] = {
     "height": 640, "width": 427, "id": 0, "original_id": 1719310, "dataset_name": "refcoco", "area": 14863.6156,
@@ -37,17 +37,38 @@ def coco(tmp_path: Path, photo: Photo) -> Path:
 
 
 def test_expressions_become_grounding_samples(coco: Path) -> None:
+    write(coco / "rec_jsons_processed/refcoco_val.json", [TRUCK])
     write(coco / "refcoco_train.json", [LADY, TRUCK])
-    write(coco / "rec_jsons_processed/refcocop_val.json", [{**TRUCK, "dataset_name": "refcoco+"}])
     first, second, third = SOURCE.read(coco)
     # Sorted by path, so the folder comes first.
-    assert (first.id, first.dataset, first.split) == ("refcocop_val#0", "refcoco+", "val")
+    assert (first.id, first.dataset, first.split) == ("refcoco_val#0", "refcoco", "val")
     assert (second.id, second.dataset, second.split, second.category) == ("refcoco_train#0", "refcoco", "train", "1")
     assert second.question == LADY["problem"]
     assert (second.task, second.is_anomalous, second.options, second.answer) == ("grounding", None, {}, "")
     (target,) = second.defects
     assert (target.type, target.box, target.location) == ("the lady", (103.93, 299.99, 238.15, 477.41), "center")
     assert third.id == "refcoco_train#1"
+
+
+def test_each_source_takes_its_own_files(coco: Path) -> None:
+    for name in ("refcoco_train", "refcocop_train", "refcocog_val", "lisa_test", "dataset_info"):
+        write(coco / f"{name}.json", [{**TRUCK, "dataset_name": name}])
+    assert [s.dataset for s in REFCOCO.read(coco)] == ["refcoco_train"]
+    assert [s.dataset for s in REFCOCO_PLUS.read(coco)] == ["refcocop_train"]
+    assert [s.dataset for s in REFCOCOG.read(coco)] == ["refcocog_val"]
+
+
+def test_the_boxes_for_internvl_are_not_taken_for_pixels(coco: Path) -> None:
+    write(coco / "refcoco_train.json", [{**LADY, "solution": LADY["normalized_solution"]}])
+    with pytest.raises(DataError, match=r"entry 0: the box \[243, 468, 557, 745\] is in 0\.\.1000, not in pixels"):
+        next(SOURCE.read(coco))
+
+
+def test_images_may_be_absent(coco: Path) -> None:
+    write(coco / "refcoco_train.json", [LADY, TRUCK])
+    (coco / LADY["image"]).unlink()
+    assert [s.id for s in SOURCE.read(coco, missing="skip")] == ["refcoco_train#1"]
+    assert [s.missing for s in SOURCE.read(coco, missing="keep")] == [True, False]
 
 
 def test_a_box_over_the_edge_is_cut_at_it(coco: Path) -> None:
@@ -75,7 +96,7 @@ def test_a_bad_entry_names_its_place(coco: Path, change: dict[str, Any], message
 
 
 def test_an_entry_without_its_fields_is_refused(coco: Path) -> None:
-    write(coco / "dataset_info.json", [{"image": "a.jpg"}])
+    write(coco / "refcoco_train.json", [{"image": "a.jpg"}])
     with pytest.raises(DataError, match=r"entry 0: an entry needs the members \['problem', 'normal_caption'"):
         list(SOURCE.read(coco))
 

@@ -325,7 +325,8 @@ def test_a_manifest_of_other_images_lets_pass_and_tells_images_from_categories(w
     }  # fmt: skip
     table = (world.out / "table.md").read_text(encoding="utf-8")
     assert "\N{DAGGER}" not in table
-    assert "By train.leak.json: 3 held-out images, 1 held-out categories" in table
+    told = "By train.leak.json, of 4 images 3 are held-out ones of trained categories, 1 are of held-out categories."
+    assert told in table
     # The other way round: what the manifest lists is trained, with or without images of it.
     leaks.write(path, leaks.LeakManifest(categories=("hex_nut",), images=()))
     assert {n: p["questions"] for n, p in world.run(engine, leaks=path).metrics["splits"].items()} == {
@@ -342,8 +343,27 @@ def test_a_copy_in_another_format_is_found_and_a_second_run_looks_at_nothing_aga
     (world.folder / "copy.bmp").replace(world.folder / "a.png")
     with pytest.raises(UsageError, match="1 of the 4 images"):
         world.run(engine, leaks=path)
-    monkeypatch.setattr("iadr1.leaks.matching.perceptual_hash", None)  # calling it would fail
-    assert world.run(engine, leaks=path, allow_leaks=True).metrics["includes_trained_images"] == 1
+    with monkeypatch.context() as patched:
+        patched.setattr("iadr1.leaks.matching.perceptual_hash", None)  # calling it would fail
+        assert world.run(engine, leaks=path, allow_leaks=True).metrics["includes_trained_images"] == 1
+    # An image that was not looked at, since its very file was trained on, is looked at for another manifest.
+    assert world.run(engine, leaks=manifest_file(world, "b"), allow_leaks=True).metrics["includes_trained_images"] == 1
+    Image.open(world.folder / "b.png").save(world.folder / "training/tb.bmp")
+    leaks.write(path, leaks.build_manifest([sample("b", image="tb.bmp")], world.folder / "training"))
+    with pytest.raises(UsageError, match=r"1 of the 4 images.*: b\.png"):
+        world.run(engine, leaks=path)
+
+
+def test_what_looks_like_a_trained_image_is_told_and_held_out(world: World) -> None:
+    engine = world.write(ugly())
+    manifest = trained_on(world, "a")
+    [first] = manifest.images
+    close = {"sha256": "0" * 64, "phash": f"{int(first.phash or '', 16) ^ 1:016x}"}
+    path = world.folder / "x.leak.json"
+    leaks.write(path, manifest.model_copy(update={"images": (first.model_copy(update=close),)}))
+    metrics = world.run(engine, leaks=path).metrics
+    assert (metrics["leaks"]["near"], metrics["includes_trained_images"]) == (1, 0)
+    assert "1 look like a trained image, see leaks.jsonl." in (world.out / "table.md").read_text(encoding="utf-8")
 
 
 def test_a_model_s_own_folder_says_what_it_was_trained_on(world: World) -> None:
@@ -363,6 +383,10 @@ def test_a_model_s_own_folder_says_what_it_was_trained_on(world: World) -> None:
     leaks.write(moved / "leak.json", manifest)
     with pytest.raises(UsageError, match=r"moved/leak\.json: the model was trained on 1"):
         run(EvalConfig(data=world.data, out=world.out, model=str(moved)))
+    engine = world.answers({})
+    engine.model = str(moved)
+    with pytest.raises(UsageError, match=r"moved/leak\.json: the model was trained on 1"):
+        world.run(engine)
 
 
 def test_without_a_manifest_only_marks_split(world: World) -> None:

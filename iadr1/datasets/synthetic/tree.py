@@ -4,7 +4,7 @@
     fewshot/                     the same layout, other images, trained categories only
     mvtec/<category>/{train/good,test/<type>,ground_truth/<type>}
     mvtec_3d/<category>/{train/good/rgb,test/<type>/{rgb,gt}}     no `xyz`: only the colour images are ever read
-    refcoco/synthetic_train.json, refcoco/images/<category>/
+    refcoco/refcoco_train.json, refcoco/images/<category>/
 
 An image with several defects lies in `combined`, as in MVTec AD. The same seed gives the same pixels everywhere.
 """
@@ -203,7 +203,7 @@ def write_refcoco(ledger: Ledger, folder: str, shots: Sequence[Shot], *, tick: T
         ledger.write(f"{folder}/{image}", encode(scene.image))
         entries += rec_entries(scene, image=image, image_id=number, first_id=len(entries))
         tick()
-    _put_json(ledger, f"{folder}/synthetic_train.json", entries)
+    _put_json(ledger, f"{folder}/refcoco_train.json", entries)
 
 
 def write_photos(ledger: Ledger, shots: Sequence[Shot], *, tick: Tick) -> None:

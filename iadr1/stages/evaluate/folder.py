@@ -101,7 +101,9 @@ def _fault(sample: Sample, benchmark: Benchmark) -> str:
     if benchmark.task == "grounding":
         return "" if any(defect.box for defect in sample.defects) else "it has no box to find"
     if benchmark.task == "choice" and sample.reported_as not in choice.SUBTASKS:
-        return f"its subtask {sample.reported_as!r} is none of MMAD's: {', '.join(choice.SUBTASKS)}"
+        known = ", ".join(choice.SUBTASKS)
+        old = "files of older versions must be prepared again"
+        return f"its subtask {sample.reported_as!r} is none of MMAD's: {known}; {old}"
     needs_truth = benchmark.task == "anomaly" or sample.reported_as == choice.DETECTION
     if needs_truth and sample.is_anomalous is None:
         return "it does not say whether the image is anomalous"

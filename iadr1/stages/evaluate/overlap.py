@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,11 @@ FOUND = "leaks.jsonl"
 """What was found about each image, in the evaluation's folder; hashes in it are not computed again."""
 
 _LISTED = 3
+_WORDS: Mapping[leaks.Split, str] = {
+    leaks.HELD_OUT_IMAGES: "are held-out ones of trained categories",
+    leaks.HELD_OUT_CATEGORIES: "are of held-out categories",
+    leaks.TRAINED_IMAGES: "were trained on",
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,9 @@ class Overlap:
 
     def sentence(self) -> str:
         """The same in words, for below a table."""
-        parts = [f"{self.images[split]} {split}" for split in leaks.SPLITS if self.images[split]]
+        parts = [f"{self.images[split]} {words}" for split, words in _WORDS.items() if self.images[split]]
         near = f"; {len(self.report.near)} look like a trained image, see {FOUND}" if self.report.near else ""
-        return f"By {self.manifest.name}: {', '.join(parts)} (held-out images are of trained categories){near}."
+        return f"By {self.manifest.name}, of {self.images.total()} images {', '.join(parts)}{near}."
 
 
 def find_overlap(

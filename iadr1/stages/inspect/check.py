@@ -24,6 +24,9 @@ EXAMPLES = 3
 """Findings of each kind that the summary holds."""
 
 
+_NO_LICENCE = ("", "unknown", "none stated")
+
+
 @dataclass
 class Kind:
     """The findings of one kind: how many, and the first few."""
@@ -170,7 +173,7 @@ class _Whole:
         yield from self._verdict(line.number, sample)
         for path in dict.fromkeys((*sample.references, *sample.similar_references)):
             self._references[path] = _one_more(self._references.get(path), line)
-        if sample.licence.strip().lower() in ("", "unknown"):
+        if sample.licence.strip().lower() in _NO_LICENCE:
             self._unlicensed[sample.dataset] = _one_more(self._unlicensed.get(sample.dataset), line)
         habits = self._habits.setdefault(sample.dataset, Habits())
         for defect in sample.defects:

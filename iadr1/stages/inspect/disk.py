@@ -9,9 +9,10 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from iadr1 import rle
 from iadr1.errors import ImageError
 from iadr1.geometry import Size
-from iadr1.images import file_sha256
+from iadr1.images import MAX_PIXELS, file_sha256
 from iadr1.records import Defect, Sample
 from iadr1.stages.inspect.lines import Fault
 
@@ -30,6 +31,8 @@ def header_size(path: Path) -> Size:
             raise ImageError("the file is empty (0 bytes)", where=str(path))
         with Image.open(path) as image:
             # Not `image.getexif()`: for a PNG that decodes all pixels to look for chunks behind them.
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"{_text(image.size)} px, above the limit of {MAX_PIXELS // 1_000_000} million")
             turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1) in _QUARTER_TURNS
             return (image.height, image.width) if turned else (image.width, image.height)
     except UnidentifiedImageError as error:
@@ -133,16 +136,15 @@ _FILE_HINT = "say with --root what the paths are relative to, or get the file"
 def _rle(defect: Defect, size: Size | None) -> Iterator[Fault]:
     if defect.mask_rle is None:
         return
-    shape, counts = defect.mask_rle.get("size"), defect.mask_rle.get("counts")
-    hint = 'COCO RLE is {"size": [height, width], "counts": ...}'
-    if not isinstance(shape, list) or len(shape) != 2 or not isinstance(counts, str | list):
-        yield Fault("error", "mask", "`mask_rle` is not COCO RLE", repr(defect.mask_rle)[:120], hint)
-    elif size is not None and tuple(shape) != (size[1], size[0]):
-        message = f"`mask_rle` is {_text((shape[1], shape[0]))} px, its image {_text(size)}"
-        yield Fault("error", "mask", message, f"size {shape}", hint)
-    elif isinstance(counts, list) and sum(counts) != shape[0] * shape[1]:
-        message = f"the runs of `mask_rle` add up to {sum(counts)} of {shape[0] * shape[1]} pixels"
-        yield Fault("error", "mask", message, repr(counts)[:120], hint)
+    hint = 'COCO RLE is {"size": [height, width], "counts": runs that fill it}'
+    try:
+        found = rle.parse(defect.mask_rle)
+    except ValueError as error:
+        yield Fault("error", "mask", f"`mask_rle` is not COCO RLE: {error}", repr(defect.mask_rle)[:120], hint)
+        return
+    if size is not None and rle.size_of(found) != size:
+        message = f"`mask_rle` is {_text(rle.size_of(found))} px, its image {_text(size)}"
+        yield Fault("error", "mask", message, f"size {found['size']}", hint)
 
 
 def _text(size: Size) -> str:

@@ -87,7 +87,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                yield _line(number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+                yield _line(number, line)
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=str(path)) from error
 
@@ -103,7 +103,7 @@ def _line(number: int, line: bytes) -> Line:
         return found
 
     try:
-        value = json.loads(line, object_pairs_hook=unique)
+        value = json.loads(line, object_pairs_hook=unique)  # of bytes: a byte order mark is skipped
     except json.JSONDecodeError as error:
         text = line.decode("utf-8", "replace").strip()
         fault = _broken(f"not JSON: {error.msg} in column {error.colno}" if text else "an empty line", text)

@@ -15,7 +15,7 @@ from iadr1.stages.inspect.lines import Progress, count_lines
 
 @dataclass(frozen=True)
 class ViewSummary:
-    """What the page shows: how many of how many records, of how many kinds (category and question type)."""
+    """What the page shows: how many of how many records, of how many kinds (category, question type, verdict)."""
 
     out: Path
     shown: int
@@ -38,7 +38,8 @@ def run(
         path: The JSONL file.
         out: The HTML file.
         root: The folder its paths are relative to; see `records.resolve_root`.
-        limit: Samples shown at most; each category and question type gets its turn before any gets a second.
+        limit: Samples shown at most; each category, and in it each question type and verdict, gets its turn
+            before any gets a second.
         seed: Of the choice.
         progress: Called after each record read and each picture drawn.
 
@@ -55,8 +56,9 @@ def run(
     categories: dict[tuple[str, str], dict[str, _Draw]] = {}
     for number, sample in enumerate(read_records(path, Sample), start=1):
         category = (sample.dataset, sample.category)
+        kind = f"{sample.question_type}, {sample.is_anomalous}"
         kinds = categories.setdefault(category, {})
-        kinds.setdefault(sample.question_type, _Draw(limit, f"{seed} {category} {sample.question_type}")).add(number)
+        kinds.setdefault(kind, _Draw(limit, f"{seed} {category} {kind}")).add(number)
         report("reading", number, total)
     lines = _choose([list(kinds.values()) for kinds in categories.values()], limit, random.Random(seed))
     shown = (
@@ -90,7 +92,7 @@ class _Draw:
 
 
 def _choose(categories: list[list[_Draw]], limit: int, draw: random.Random) -> set[int]:
-    """Lines of all categories by turns, and in each of its question types by turns."""
+    """Lines of all categories by turns, and in each of their kinds by turns."""
     for kinds in categories:
         draw.shuffle(kinds)
     draw.shuffle(categories)

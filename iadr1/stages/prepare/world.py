@@ -61,8 +61,9 @@ def prepare_world(config: PrepareConfig, report: Progress) -> PrepareSummary:
 def _code_digest() -> str:
     """What the world is made with: after a change of the code, the next run makes it anew."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(Path(datasets.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for room in (datasets, leaks):
+        for path in sorted(Path(room.__path__[0]).rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

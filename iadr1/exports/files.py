@@ -1,0 +1,69 @@
+"""Writing rows as a JSON list or as JSON lines: row by row, and the file appears only when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from iadr1.errors import OutputError
+from iadr1.records import write_text_atomic
+
+Row = Mapping[str, Any]
+
+
+def write_json_lines(path: Path, rows: Iterable[Row]) -> int:
+    """Write one JSON object a line; returns how many.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    count = 0
+    with _atomic(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def write_json_list(path: Path, rows: Iterable[Row]) -> int:
+    """Write a JSON list with one entry a line; returns how many.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    count = 0
+    with _atomic(path) as file:
+        for row in rows:
+            file.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))
+            count += 1
+        file.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def write_dataset_yaml(out: Path) -> Path:
+    """Write `NAME.yaml` beside `NAME.json` or `.jsonl`: what `--dataset_name` of AnomalyR1 and VLM-R1's REC takes."""
+    path = out.with_suffix(".yaml")
+    entry = {"json_path": str(out.resolve()), "sampling_strategy": "all"}
+    write_text_atomic(path, yaml.safe_dump({"datasets": [entry]}, sort_keys=False, allow_unicode=True))
+    return path
+
+
+@contextmanager
+def _atomic(path: Path) -> Iterator[TextIO]:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                yield file
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
