@@ -110,6 +110,31 @@ def open_mask(path: Path, *, threshold: int = 0) -> NDArray[np.bool_]:
     return result
 
 
+def open_labels(path: Path) -> NDArray[np.int64]:
+    """The values of a label mask as an array (H, W), as they are stored (for a palette the indices).
+
+    Raises:
+        ImageError: It cannot be read, is above `MAX_PIXELS`, or is a colour picture, which has no single value a pixel.
+    """
+    try:
+        with _open_bounded(path, name=path) as image:
+            values = np.asarray(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read", where=str(path)) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"cannot read the mask: {_reason(error)}", where=str(path)) from error
+    if values.ndim == 3:
+        if (values[..., :3] != values[..., :1]).any():
+            raise ImageError(
+                "a colour picture where a mask of label ids should be",
+                where=str(path),
+                hint="take the set's own label masks, not a rendering of them",
+            )
+        values = values[..., 0]
+    labels: NDArray[np.int64] = values.astype(np.int64)
+    return labels
+
+
 def resize(image: Image.Image, size_wh: Size) -> Image.Image:
     """The image at exactly `size_wh` (bicubic, antialiased), aspect ratio not kept; no copy where it already fits."""
     return image if image.size == size_wh else image.resize(size_wh, Image.Resampling.BICUBIC)

@@ -50,6 +50,10 @@ from tests.rewards.samples import anomaly
         ("correct: C. Nothing else is as plain as that, least of all D maybe, I say", "D"),
         ("C or else, with a good many words between the two of them, D", "D"),
         ("CORRECT CHOOSE SELECT C or else, with a good many words between the two of them, D", "C"),
+        # The place looked at is the letter's last in the text, even inside a word.
+        ("D, or C with a good many words between the two of them and then C", "C"),
+        ("D, or C and then many more words that tell nothing at all of the Carpet", "C"),
+        ("D, or C and then many more words that tell nothing at all of the carpet", "D"),
         # Equal points: the one seen first; a letter seen twice has them twice.
         ("B, or A, with a good many words after that and before the end of this one text", "B"),
         ("B, or A, A, with a good many words after that and before the end of this one text", "A"),

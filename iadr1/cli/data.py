@@ -76,12 +76,17 @@ def _print_findings(summary: CheckSummary) -> None:
         for finding in kind.first:
             name = f"  {finding.id}" if finding.id else ""
             value = f": {finding.value}" if finding.value else ""
-            terminal.say(f"  {finding.where}{name}  {finding.message}{value}")
+            terminal.say(_printable(f"  {finding.where}{name}  {finding.message}{value}"))
         if kind.count > len(kind.first):
             terminal.say(f"  and {kind.count - len(kind.first)} more")
         for hint in dict.fromkeys(finding.hint for finding in kind.first):
             terminal.say(f"  -> {hint}")
         terminal.say()
+
+
+def _printable(text: str) -> str:
+    """The text without line breaks and control characters, which names from a file may hold."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def stats(

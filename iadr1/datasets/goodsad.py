@@ -38,7 +38,7 @@ def scan(files: Files) -> Iterator[Sample]:
 SOURCE = Source(
     scan=scan,
     title="GoodsAD",
-    licence="unknown",
+    licence="none stated",
     commercial=None,
     page="https://github.com/jianzhang96/GoodsAD",
     citation="Zhang et al., IEEE RA-L 2024, arXiv 2307.04956",

@@ -140,18 +140,22 @@ def _attributes(entry: Entry) -> dict[str, str]:
 
 
 def _bitmap(text: object, points: list[list[float]], size: Size | None, where: str) -> rle.Rle:
-    """A mask shape: a PNG in base64 that lies with its top left pixel on the first point."""
+    """A mask shape: a PNG in base64 that lies with its first pixel on the first point, cut at the image's edge."""
     if size is None:
         raise DataError("a mask needs imageWidth and imageHeight", where=where)
+    x, y = round(points[0][0]), round(points[0][1])
     try:
         with Image.open(BytesIO(base64.b64decode(str(text), validate=True))) as image:
-            part = np.asarray(image) > 0
-    except (binascii.Error, OSError, SyntaxError, ValueError) as error:
+            width, height = image.size
+            # Before it is decoded: a small file may hold a vast picture.
+            if width > size[0] or height > size[1]:
+                raise DataError(f"the mask is {width}x{height} px, its image {size[0]}x{size[1]} px", where=where)
+            part = np.asarray(image.convert("L")) > 0
+    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"'mask' is not a PNG in base64: {error}", where=where) from error
-    x, y = round(points[0][0]), round(points[0][1])
-    if part.ndim != 2 or min(x, y) < 0 or x + part.shape[1] > size[0] or y + part.shape[0] > size[1]:
-        raise DataError(f"the mask {part.shape[::-1]} at {x}, {y} reaches out of the {size} image", where=where)
-    return rle.encode(part, corner=(x, y), size=size)
+    left, top = max(0, x), max(0, y)
+    inside = part[top - y : max(0, size[1] - y), left - x : max(0, size[0] - x)]
+    return rle.encode(inside, corner=(left, top), size=size)
 
 
 def _unlabelled(files: Files, labelled: set[str]) -> Iterator[Drawing]:

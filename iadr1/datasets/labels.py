@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ImageOps, UnidentifiedImageError
 
 from iadr1 import parallel
 from iadr1.datasets.files import Files
 from iadr1.datasets.regions import Region, regions
-from iadr1.errors import DataError, ImageError
 from iadr1.geometry import Size, location_word
-from iadr1.images import _open_bounded
+from iadr1.images import open_labels
 from iadr1.records import Defect, Sample
 
 TypeOf = Callable[[str, Defect, int], str]
@@ -94,29 +90,3 @@ def labelled_regions(files: Files, path: str) -> tuple[Size, list[tuple[int, Reg
         ]
     width, height = entry["mask_size"]
     return (width, height), [(value, Region((x1, y1, x2, y2), area)) for value, x1, y1, x2, y2, area in entry["labels"]]
-
-
-def open_labels(path: Path) -> NDArray[np.int64]:
-    """The values of a label mask as an array (H, W), as they are stored (for a palette the indices).
-
-    Raises:
-        DataError: It is a colour picture, which has no single value per pixel.
-        ImageError: It cannot be read, or is above `images.MAX_PIXELS`.
-    """
-    try:
-        with _open_bounded(path, name=path) as image:
-            values = np.asarray(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=str(path)) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"cannot read the mask: {error}", where=str(path)) from error
-    if values.ndim == 3:
-        if (values[..., :3] != values[..., :1]).any():
-            raise DataError(
-                "a colour picture where a mask of label ids should be",
-                where=str(path),
-                hint="take the set's own label masks, not a rendering of them",
-            )
-        values = values[..., 0]
-    labels: NDArray[np.int64] = values.astype(np.int64)
-    return labels

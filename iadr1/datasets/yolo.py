@@ -105,7 +105,7 @@ def _described(files: Files, config: Path) -> tuple[dict[int, str], list[_Listed
     where = str(config)
     try:
         content = yaml.safe_load(_text(config))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         raise DataError(f"not YAML: {' '.join(str(error).split())}", where=where) from error
     if not isinstance(content, dict) or "names" not in content:
         raise DataError("'names', the classes, is missing", where=where, hint=f"expected {SOURCE.tree}")

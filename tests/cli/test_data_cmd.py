@@ -70,6 +70,14 @@ def test_check_names_the_first_of_each_kind_and_exits_1(samples: Path, capsys: p
     assert [(item["where"], item["level"]) for item in written] == [(f"s.jsonl:{n}", "error") for n in range(1, 6)]
 
 
+def test_control_characters_of_a_file_do_not_reach_the_terminal(
+    samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples.write_text(json.dumps({**SAMPLE, "id": "a\x1b[2J\nb", "question": ""}), encoding="utf-8")
+    out = call(capsys, "data", "check", "s.jsonl")[1]
+    assert "s.jsonl:1  a?[2J?b  the question is empty: ''" in out
+
+
 def test_warnings_alone_exit_0(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples.write_text(json.dumps({**SAMPLE, "licence": "unknown"}), encoding="utf-8")
     code, out = call(capsys, "data", "check", "s.jsonl")

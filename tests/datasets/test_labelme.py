@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,16 @@ def bitmap(width: int, height: int) -> str:
     stream = BytesIO()
     Image.fromarray(np.ones((height, width), dtype=np.uint8)).save(stream, format="PNG")
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+# The beginning of a PNG of 60,000 x 60,000 px.
+BOMB = base64.b64encode(
+    b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", (60_000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0") + chunk(b"IDAT", b"")
+).decode()
 
 
 def shape(kind: str | None, points: object, **members: Any) -> dict[str, Any]:
@@ -74,6 +85,14 @@ def test_shapes_become_defects(part: Path) -> None:
     assert dust.box == (2, 3, 7, 6)
     assert rle.area(rle.parse(dust.mask_rle)) == 15
     assert (corner.type, corner.box) == ("deep scratch", (0, 0, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "box"), [(58, 3, (58, 3, 60, 6)), (-1, 3, (0, 3, 4, 6)), (4, -2, (4, 0, 9, 1)), (4, 38, (4, 38, 9, 40))]
+)
+def test_a_mask_over_the_edge_is_cut_at_it(part: Path, x: int, y: int, box: tuple[int, ...]) -> None:
+    write(part / "001.json", label("001.jpg", shape("mask", [[x, y], [x + 4, y + 2]], mask=bitmap(5, 3))))
+    assert next(SOURCE.read(part)).defects[0].box == box
 
 
 def test_normal_is_what_has_no_shape_or_lies_in_its_folder(part: Path) -> None:
@@ -144,8 +163,10 @@ def test_flags_may_say_normal(part: Path, flags: object) -> None:
         (shape("mask", [[2, 3], [6, 5]]), "'mask' is not a PNG in base64"),
         (shape("mask", [[2, 3], [6, 5]], mask="????"), "'mask' is not a PNG in base64"),
         (shape("mask", [[2, 3], [6, 5]], mask="aGVsbG8="), "'mask' is not a PNG in base64"),
-        (shape("mask", [[58, 3], [62, 5]], mask=bitmap(5, 3)), r"reaches out of the \(60, 40\) image"),
-        (shape("mask", [[-1, 3], [3, 5]], mask=bitmap(5, 3)), "reaches out of"),
+        (shape("mask", [[0, 0], [60, 2]], mask=bitmap(61, 3)), "the mask is 61x3 px, its image 60x40 px"),
+        (shape("mask", [[70, 3], [74, 5]], mask=bitmap(5, 3)), "the mask is empty"),
+        (shape("mask", [[-9, 3], [-5, 5]], mask=bitmap(5, 3)), "the mask is empty"),
+        (shape("mask", [[0, 0], [1, 1]], mask=BOMB), "not a PNG in base64: Image size .* exceeds limit"),
         (shape("polygon", [], label=" "), "shape 0: a shape needs a 'label'"),
         ([], "shape 0: a shape needs a 'label'"),
     ],

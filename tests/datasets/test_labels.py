@@ -9,8 +9,9 @@ from PIL import Image
 
 from iadr1.datasets import masked
 from iadr1.datasets.files import Facts, Files
-from iadr1.datasets.labels import by_label, labelled_regions, open_labels
-from iadr1.errors import DataError, ImageError
+from iadr1.datasets.labels import by_label, labelled_regions
+from iadr1.errors import ImageError
+from iadr1.images import open_labels
 from iadr1.records import Defect, Sample
 from tests.datasets.label_masks import Box, write_labels
 
@@ -61,7 +62,7 @@ def test_grey_in_three_channels_is_read_and_colour_refused(tmp_path: Path, photo
     photo(tmp_path / "grey.png", grey=2)
     assert np.unique(open_labels(tmp_path / "grey.png")).tolist() == [2]
     Image.new("RGB", (60, 60), (1, 2, 2)).save(tmp_path / "colour.png")
-    with pytest.raises(DataError, match=r"colour\.png: a colour picture where a mask of label ids should be"):
+    with pytest.raises(ImageError, match=r"colour\.png: a colour picture where a mask of label ids should be"):
         open_labels(tmp_path / "colour.png")
 
 

@@ -97,7 +97,7 @@ def test_goodsad_masks_are_found_with_and_without_a_suffix(goodsad_root: Path) -
     assert (first.mask, first.location) == ("cigarette_box/ground_truth/opened/001000_mask.png", "center")
     assert (second.mask, second.location) == ("cigarette_box/ground_truth/opened/001001.png", "bottom right")
     assert found["drink_can/test/good/001001.jpg"].references == ("drink_can/train/good/001000.jpg",)
-    assert {s.licence for s in found.values()} == {"unknown"}
+    assert {s.licence for s in found.values()} == {"none stated"}
 
 
 def test_two_masks_of_one_image_are_refused(goodsad_root: Path, mask: Mask) -> None:

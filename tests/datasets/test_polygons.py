@@ -30,6 +30,13 @@ def test_a_rectangle_covers_the_pixels_between_its_sides() -> None:
     assert mask_box(mask) == (10, 20, 30, 50)
 
 
+def test_a_pixel_counts_by_its_centre() -> None:
+    mask = filled([ring([10.4, 20.6, 30.6, 20.6, 30.6, 50.4, 10.4, 50.4], "")], (60, 60))
+    # 10.5 is inside and so is 30.5; 20.5 and 50.5 are not.
+    assert mask_box(mask) == (10, 21, 31, 50)
+    assert mask.sum() == 21 * 29
+
+
 def test_the_corners_may_be_given_in_pairs_and_in_any_direction() -> None:
     pairs = ring([[10, 50], [30, 50], [30, 20], [10, 20]], "here")
     assert (filled([pairs], (60, 60)) == filled([SQUARE], (60, 60))).all()

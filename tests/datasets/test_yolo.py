@@ -143,6 +143,8 @@ def test_a_bad_line_names_file_and_line(part: Path, line: str, message: str) -> 
         ("train: [", r"data\.yaml: not YAML"),
         ("train: images/train", r"'names', the classes, is missing"),
         ("- 1", "'names', the classes, is missing"),
+        ("a: " + "[" * 5000, r"data\.yaml: not YAML"),
+        ("a: 2024-13-45", r"data\.yaml: not YAML"),
         ("train: images/train\nnames: dent", "'names' is neither a list nor numbers with names: 'dent'"),
         ("train: images/train\nnames: {a: dent}", "'names' is neither"),
         ("train: images/gone\nnames: [a, b]", "train: no folder or list 'images/gone'"),

@@ -25,6 +25,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaImageP
 from iadr1.models.local import LocalEngine  # noqa: E402
 from iadr1.models.onevision import image_counts  # noqa: E402
 from iadr1.models.processors import LLAVA_TEMPLATE, make_ready  # noqa: E402
+from iadr1.models.vision import VisionCache, once_per_image  # noqa: E402
 from tests.tiny_vlms import BUILDERS, PATCH, TILE  # noqa: E402
 
 Folder = Callable[[str], Path]
@@ -81,6 +82,26 @@ def test_image_tokens_are_foreseen(family: str, family_folder: Folder) -> None:
         assert int((ids == mark).sum()) == sum(foreseen), sizes
         first = engine.processor.tokenizer.bos_token_id
         assert first is None or (ids[0, 0] == first and int((ids == first).sum()) == 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_looking_at_each_image_once_changes_nothing(family: str, family_folder: Folder) -> None:
+    """Four prompts, two images in five slots: the tower sees fewer inputs, the logits stay."""
+    model, processor = loaded(family_folder(family))
+    make_ready(model, processor)
+    profile = profile_of(model.config, processor)
+    one, other = (profile.prepare(picture(*size)) for size in ((60, 40), (50, 90)))
+    images = [[one], [one], [one, other], [other]]
+    text = [
+        processor.apply_chat_template(request("x", "Is it?", *some).messages, add_generation_prompt=True)
+        for some in images
+    ]
+    inputs = processor(text=text, images=images, padding=True, add_special_tokens=False, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(**inputs).logits
+        cache = once_per_image(model, VisionCache())
+        assert torch.allclose(model(**inputs).logits, expected, atol=1e-5)
+    assert 0 < cache.run < cache.asked
 
 
 # profiles

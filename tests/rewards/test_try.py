@@ -105,7 +105,7 @@ def test_options_come_from_the_line_or_the_question_or_have_no_text(tmp_path: Pa
         {"problem": question},
         {"question": question},
         {"problem": "What is it?"},
-        {},
+        {"options": None, "problem": None, "sample": None, "image_size": None, "model": None, "answer_format": None},
     ]
     path = write(tmp_path, *({"completion": by_text, "solution": "B", **row} for row in rows))
     assert rewards_of(try_reward("accuracy", path)) == [1.0, 1.0, 1.0, 0.0, 0.0]
@@ -145,14 +145,17 @@ def test_reference_reasoning_is_read(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ('{"completion": NaN}', "NaN is no JSON number"),
+        ('{"completion": NaN}', "NaN is no finite number"),
+        ('{"completion": "", "solution": "B", "x": 1e999}', "1e999 is no finite number"),
+        ({"completion": RIGHT, "solution": "[1, 2, 1e999, 4]"}, "1e999 is no finite number"),
+        ({"completion": RIGHT, "solution": [1, 2, 10**400, 4]}, "is no box"),
         ("[1]", "not an object"),
         ("{}", "no 'completion'; the line has nothing"),
         ({"text": RIGHT, "solution": "B"}, "no 'completion'; the line has 'text', 'solution'"),
-        ({"completion": None, "solution": "B"}, "'completion' is no text but None"),
+        ({"completion": None, "solution": "B"}, "no 'completion'; the line has 'solution'"),
         ({"completion": [RIGHT], "solution": "B"}, "'completion' is no text"),
         ({"completion": RIGHT}, "neither 'solution' nor 'sample'"),
-        ({"completion": RIGHT, "solution": None}, "the solution None is none that is known"),
+        ({"completion": RIGHT, "solution": None}, "neither 'solution' nor 'sample'"),
         ({"completion": RIGHT, "solution": True}, "the solution True is none that is known"),
         ({"completion": RIGHT, "solution": "b"}, "the solution 'b' is none that is known"),
         ({"completion": RIGHT, "solution": "maybe"}, "the solution 'maybe' is none that is known"),
@@ -175,8 +178,8 @@ def test_reference_reasoning_is_read(tmp_path: Path) -> None:
         ({"completion": RIGHT, "solution": [], "model": "gpt", "image_size": [9, 9]}, "no model family 'gpt'"),
         ({"completion": RIGHT, "solution": [], "model": "qwen2_vl"}, "cannot be read without the image's size"),
         ({"completion": RIGHT, "solution": [], "model": "qwen2_vl", "image_size": [900, 1]}, "aspect ratio"),
-        ({"completion": RIGHT, "sample": {"id": "x"}}, "'sample' is not a valid Sample: dataset: Field required"),
-        ({"completion": RIGHT, "sample": 3}, "'sample' is not a valid Sample: the record"),
+        ({"completion": RIGHT, "sample": {"id": "x"}}, "no valid Sample: dataset: Field required"),
+        ({"completion": RIGHT, "sample": 3}, "no valid Sample: the record"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: dict[str, Any] | str, says: str) -> None:

@@ -430,6 +430,17 @@ def test_the_seed_decides_which_are_shown(write: Write, tmp_path: Path) -> None:
     assert chosen[0] == sorted(chosen[0])
 
 
+def test_it_is_not_always_the_first_of_a_kind_that_is_shown(write: Write, tmp_path: Path) -> None:
+    path = write(*({**BAD, "id": f"{name}{n}", "category": name} for name in ("bolt", "nut") for n in range(10)))
+    chosen = set()
+    for seed in range(8):
+        view.run(path, out=tmp_path / "page.html", limit=2, seed=seed)
+        first, second = shown_lines(tmp_path / "page.html")
+        assert first <= 10 < second
+        chosen |= {first, second}
+    assert len(chosen) > 6
+
+
 def test_a_file_shorter_than_the_limit_is_shown_whole(write: Write, tmp_path: Path) -> None:
     view.run(write(GOOD, BAD, CHOICE), out=tmp_path / "page.html")
     assert shown_lines(tmp_path / "page.html") == [1, 2, 3]

@@ -205,7 +205,7 @@ def test_out_is_the_current_folder_by_default(tmp_path: Path, monkeypatch: pytes
         ({"photos": -1}, "photos is -1"),
         ({"source": "mmad", "out": Path("x.jsonl")}, "the source 'mmad' needs --root"),
         ({"source": "mvtec", "root": Path("x"), "out": None}, "the source 'mvtec' needs --out"),
-        ({"source": "mmad", "root": Path(), "photos": 3, "seed": 5}, "'mmad' has no use for --photos, --seed"),
+        ({"source": "mmad", "root": Path(), "photos": 3, "seed": 5}, "'mmad' has no use for --seed, --photos"),
         ({"source": "mvtec3d", "root": Path(), "eval_images": 3, "seed": 5}, "no use for --eval-images .it takes --root"),
     ],
 )

@@ -116,7 +116,7 @@ def _instances(path: Path) -> _Instances:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=_without_polygons)
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON: {error.msg} in column {error.colno}", where=f"{path}:{error.lineno}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"cannot read the file: {error}", where=str(path)) from error
     lists = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):

@@ -68,8 +68,8 @@ def _places(config: PrepareConfig, source: Source) -> tuple[Path, Path]:
         raise UsageError(f"no folder {str(config.root)!r}", hint=f"--root names the folder that holds {source.tree}")
     if config.out.is_dir():
         raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
-    if config.annotations is not None and not config.annotations.is_file():
-        raise UsageError(f"no file {str(config.annotations)!r}", hint="--annotations names the JSON with the truth")
+    if config.annotations is not None and not config.annotations.exists():
+        raise UsageError(f"no file or folder {str(config.annotations)!r}", hint="--annotations names the JSON with the truth")
     if config.commercial_only and not permits_commercial(source.licence):
         raise UsageError(
             f"the licence of {source.title} ({source.licence}) does not permit commercial use, or none is stated",

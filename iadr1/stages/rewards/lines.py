@@ -7,6 +7,7 @@ that the papers' data use: an option letter (AnomalyR1), tagged text (IAD-R1), a
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def read_cases(path: Path) -> Iterator[Case]:
 
 def _case(raw: bytes, number: int, where: str) -> Case:
     try:
-        row = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_number)
+        row = _json(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # ValueError: also bytes that are no UTF-8
         raise DataError(f"not JSON: {raw[:60]!r} ({error})", where=where) from error
     if not isinstance(row, dict):
@@ -70,22 +71,31 @@ def _case(raw: bytes, number: int, where: str) -> Case:
     return Case(number, row, parse(completion, fmt, options=sample.options, frame=frame), sample, fmt)
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+def _json(text: str) -> Any:
+    """The value of a JSON text; what Python would take for JSON beyond that (NaN, 1e999) is refused with ValueError."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 class _Line:
-    """Reads the members of one object; every error names file, line and value."""
+    """Reads the members of one object; null is the same as none; every error names file, line and value."""
 
     def __init__(self, row: dict[str, Any], where: str) -> None:
-        self._row, self._where = row, where
+        self._row = {key: value for key, value in row.items() if value is not None}
+        self._where = where
 
     def fail(self, message: str, *, hint: str | None = None) -> NoReturn:
         raise DataError(message, where=self._where, hint=hint)
 
     def text(self, key: str, *, default: str | None = None) -> str:
         value = self._row.get(key, default)
-        if value is None and key not in self._row:
+        if value is None:
             self.fail(f"no {key!r}; the line has {', '.join(map(repr, self._row)) or 'nothing'}")
         if not isinstance(value, str):
             self.fail(f"{key!r} is no text but {value!r:.80}")
@@ -93,16 +103,16 @@ class _Line:
 
     def sample(self, number: int) -> Sample:
         """The truth of the line."""
-        if "sample" in self._row:
-            try:
+        try:
+            if "sample" in self._row:
                 return Sample.model_validate(self._row["sample"])
-            except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(map(str, first["loc"])) or "the record"
-                self.fail(f"'sample' is not a valid Sample: {place}: {first['msg']} (got {first['input']!r:.80})")
-        if "solution" not in self._row:
-            self.fail("neither 'solution' nor 'sample'", hint=f"a solution is {_FORMS}")
-        return self._from_solution(self._row["solution"], str(self._row.get("id", f"line-{number}")))
+            if "solution" not in self._row:
+                self.fail("neither 'solution' nor 'sample'", hint=f"a solution is {_FORMS}")
+            return self._from_solution(self._row["solution"], str(self._row.get("id", f"line-{number}")))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the record"
+            self.fail(f"no valid Sample: {place}: {first['msg']} (got {first['input']!r:.80})")
 
     def _from_solution(self, solution: object, name: str) -> Sample:
         if not isinstance(solution, str):
@@ -112,7 +122,7 @@ class _Line:
             return self._with_verdict(found, name)
         if found.answer.startswith(("[", "{")):
             try:
-                return self._with_boxes(json.loads(found.answer, parse_constant=_no_number), name)
+                return self._with_boxes(_json(found.answer), name)
             except (ValueError, RecursionError) as error:
                 self.fail(f"the solution {solution!r:.80} is not JSON: {error}")
         if not re.fullmatch(r"[A-Z]", found.answer):
@@ -170,7 +180,7 @@ class _Line:
 
     def _build(self, name: str, **truth: Any) -> Sample:
         anomalous = truth["answer"] == "Yes" if truth["task"] == "anomaly" else None
-        reasoning = self.text("reasoning") if self._row.get("reasoning") is not None else None
+        reasoning = self.text("reasoning") if "reasoning" in self._row else None
         return Sample(
             id=name or "line",
             dataset="",
@@ -187,7 +197,7 @@ class _Line:
 
     def _size(self) -> Size | None:
         sides = self._row.get("image_size", [self._row.get("width"), self._row.get("height")])
-        if sides in (None, [None, None]):
+        if sides == [None, None]:
             return None
         if not (isinstance(sides, list) and len(sides) == 2 and all(type(n) is int and n > 0 for n in sides)):
             self.fail(f"the image's size is no [width, height] in pixels but {sides!r:.80}")
@@ -227,4 +237,4 @@ class _Line:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _UNBOUNDED
