@@ -1,0 +1,278 @@
+"""`iadr1 prepare` on data sets that lie on disk: hashes, absent files, filters, kills, and sets made from sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from iadr1 import images, leaks
+from iadr1.config import PrepareConfig
+from iadr1.datasets import SOURCES
+from iadr1.errors import DataError, OutputError, UsageError
+from iadr1.images import file_sha256
+from iadr1.records import Sample, meta_path, read_records, resolve_root
+from iadr1.stages.prepare import run
+
+CATEGORIES = ("bottle", "cable", "wood")
+
+
+def grey(path: Path, level: int, size: tuple[int, int] = (40, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.new("L", size, level)
+    picture.putpixel((level % size[0], level % size[1]), 255 - level)
+    picture.save(path)
+
+
+@pytest.fixture
+def mvtec(tmp_path: Path) -> PrepareConfig:
+    """Three categories with two normal training images, two normal and four defective test images each."""
+    level = 0
+    for category in CATEGORIES:
+        root = tmp_path / "sets/mvtec" / category
+        for name in ("train/good/000", "train/good/001", "test/good/000", "test/good/001"):
+            grey(root / f"{name}.png", level := level + 1)
+        for kind in ("cut", "dent"):
+            for number in ("000", "001"):
+                grey(root / f"test/{kind}/{number}.png", level := level + 1)
+                mask = Image.new("L", (40, 30), 0)
+                mask.paste(255, (5, 5, 15, 12))
+                (root / f"ground_truth/{kind}").mkdir(parents=True, exist_ok=True)
+                mask.save(root / f"ground_truth/{kind}/{number}_mask.png")
+    return PrepareConfig(source="mvtec", root=tmp_path / "sets/mvtec", out=tmp_path / "data/mvtec.jsonl")
+
+
+def out_of(config: PrepareConfig) -> Path:
+    assert config.out is not None
+    return config.out
+
+
+def read(config: PrepareConfig) -> list[Sample]:
+    return list(read_records(out_of(config), Sample))
+
+
+def test_every_sample_has_hash_and_size_of_its_image(mvtec: PrepareConfig) -> None:
+    run(mvtec)
+    found = read(mvtec)
+    assert len(found) == 24
+    assert mvtec.root is not None
+    for sample in found:
+        assert sample.image_sha256 == file_sha256(mvtec.root / sample.image)
+        assert sample.image_size == (40, 30)
+        assert not sample.missing
+
+
+def test_a_second_run_looks_only_at_what_changed(mvtec: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(mvtec)
+    first = out_of(mvtec).read_bytes()
+    looked: list[str] = []
+    plain, plain_mask = images.hash_and_size, images.open_mask
+
+    def counted(path: Path) -> tuple[str, tuple[int, int]]:
+        looked.append(path.parent.name + "/" + path.name)
+        return plain(path)
+
+    def counted_mask(path: Path, *, threshold: int = 0) -> object:
+        looked.append(path.parent.name + "/" + path.name)
+        return plain_mask(path, threshold=threshold)
+
+    monkeypatch.setattr("iadr1.datasets.files.hash_and_size", counted)
+    monkeypatch.setattr("iadr1.datasets.files.open_mask", counted_mask)
+    run(mvtec)
+    assert looked == []
+    assert out_of(mvtec).read_bytes() == first
+    assert mvtec.root is not None
+    grey(mvtec.root / "wood/test/good/001.png", 99)
+    run(mvtec)
+    assert looked == ["good/001.png"]
+    assert out_of(mvtec).read_bytes() != first
+
+
+def test_absent_images_are_counted_skipped_or_marked(mvtec: PrepareConfig) -> None:
+    assert mvtec.root is not None
+    mask = mvtec.root / "wood/ground_truth/dent/001_mask.png"
+    run(mvtec)
+    names = {sample.id for sample in read(mvtec)}
+    mask.unlink()
+    with pytest.raises(DataError, match=r"1 of \d+ files are missing: wood/ground_truth/dent/001_mask\.png"):
+        run(mvtec)
+    summary = run(dataclasses.replace(mvtec, missing="skip"))
+    assert names - {sample.id for sample in read(mvtec)} == {"wood/test/dent/001.png"}
+    assert "1 of" in summary.lines[-1]
+    assert "left out" in summary.lines[-1]
+    run(dataclasses.replace(mvtec, missing="keep"))
+    kept = {sample.id: sample for sample in read(mvtec)}
+    assert kept.keys() == names
+    assert [defect.box for defect in kept["wood/test/dent/001.png"].defects] == [None]
+
+
+def test_a_source_that_names_its_images_marks_the_absent(tmp_path: Path) -> None:
+    entry = {"Question": "?", "Answer": "A", "Options": {"A": "Yes.", "B": "No."}, "type": "Anomaly Detection"}
+    index = {
+        f"VisA/candle/test/{state}/{number}.JPG": {
+            "image_path": f"test/{state}/{number}.JPG", "mask_path": "", "conversation": [entry],
+            "similar_templates": [], "random_templates": [],
+        }
+        for number, state in enumerate(("bad", "good", "bad"))
+    }  # fmt: skip
+    (tmp_path / "mmad.json").write_text(json.dumps(index), encoding="utf-8")
+    grey(tmp_path / "VisA/candle/test/good/1.JPG", 7)
+    config = PrepareConfig(source="mmad", root=tmp_path, out=tmp_path / "out.jsonl", missing="keep")
+    run(config)
+    assert [(sample.missing, sample.image_sha256 is None) for sample in read(config)] == [
+        (True, True), (False, False), (True, True),
+    ]  # fmt: skip
+    run(dataclasses.replace(config, missing="skip"))
+    assert [sample.image for sample in read(config)] == ["VisA/candle/test/good/1.JPG"]
+
+
+def test_splits_and_categories_are_chosen(mvtec: PrepareConfig) -> None:
+    run(dataclasses.replace(mvtec, split="train", category="wood, cable"))
+    assert Counter((sample.split, sample.category) for sample in read(mvtec)) == {
+        ("train", "cable"): 2, ("train", "wood"): 2,
+    }  # fmt: skip
+    with pytest.raises(DataError, match="holds no sample with --split nothing"):
+        run(dataclasses.replace(mvtec, split="nothing"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"commercial_only": True}, "CC-BY-NC-SA-4.0. does not permit commercial use"),
+        ({"missing": "invent"}, "--missing 'invent' is unknown"),
+        ({"annotations": Path("none.json")}, "no file or folder 'none.json'"),
+        ({"size": 5, "per_class": "1..2"}, "no use for --size, --per-class"),
+        ({"source": "mvtec3d", "annotations": Path("x.json")}, "no use for --annotations"),
+        ({"download": True}, "no copy on the hub"),
+    ],
+)
+def test_wrong_usage_is_told(mvtec: PrepareConfig, change: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(dataclasses.replace(mvtec, **change))  # type: ignore[arg-type]
+    assert not out_of(mvtec).exists()
+
+
+def test_a_kill_between_samples_and_sidecar_leaves_a_pair_the_next_run_accepts(mvtec: PrepareConfig) -> None:
+    run(mvtec)
+    code = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from iadr1.config import PrepareConfig\n"
+        "from iadr1.stages.prepare import output, run\n"
+        "plain = output.write_text_atomic\n"
+        "def write(path, text):\n"
+        "    plain(path, text)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "output.write_text_atomic = write\n"
+        f"run(PrepareConfig(source='mvtec', root=Path({str(mvtec.root)!r}), out=Path({str(mvtec.out)!r}), "
+        "split='train'))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(images.__file__).parents[1])}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert len(read(mvtec)) == 24  # the old file; the sidecar is the new one already
+    run(dataclasses.replace(mvtec, split="train"))
+    assert len(read(mvtec)) == 6
+    out_of(mvtec).write_text("", encoding="utf-8")
+    with pytest.raises(OutputError):
+        run(mvtec)
+
+
+# --- sets made from sets ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(mvtec: PrepareConfig) -> Path:
+    run(mvtec)
+    return out_of(mvtec)
+
+
+def fewshot(prepared: Path, **changes: object) -> PrepareConfig:
+    config = PrepareConfig(source="fewshot", data=(prepared,), out=prepared.with_name("fewshot.jsonl"), size=12)
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def test_a_few_shot_set_has_the_counts_asked_for_and_a_leak_manifest(prepared: Path) -> None:
+    config = fewshot(prepared, per_class="1..2")
+    run(config)
+    found = read(config)
+    assert len({sample.image for sample in found}) == len(found) == 12
+    assert Counter(sample.is_anomalous for sample in found) == {True: 6, False: 6}
+    assert {sample.task for sample in found} == {"choice"}
+    assert {sample.split for sample in found} == {"train"}
+    root = resolve_root(out_of(config))
+    assert all((root / sample.image).is_file() for sample in found)
+    manifest = leaks.read_manifest(leaks.manifest_path(out_of(config)))
+    assert {image.sha256 for image in manifest.images} == {sample.image_sha256 for sample in found}
+    meta = json.loads(meta_path(out_of(config)).read_text(encoding="utf-8"))
+    assert meta["licence"] == "CC-BY-NC-SA-4.0"
+    again = out_of(config).read_bytes()
+    run(config)
+    assert out_of(config).read_bytes() == again
+
+
+def test_files_of_different_roots_are_put_together(prepared: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "elsewhere/photos"
+    for number in range(4):
+        grey(photos / f"{'good' if number < 2 else 'chip'}/{number}.png", 200 + number)
+    other = PrepareConfig(source="folder", root=photos, out=tmp_path / "data/own.jsonl")
+    run(other)
+    config = fewshot(prepared, data=(prepared, out_of(other)), size=10, normal_share=0.4)
+    run(config)
+    found = read(config)
+    root = resolve_root(out_of(config))
+    for sample in found:
+        assert sample.image_sha256 == file_sha256(root / sample.image)
+        assert all((root / path).is_file() for path in sample.references)
+        assert all((root / defect.mask).is_file() for defect in sample.defects if defect.mask)
+    assert {sample.image.split("/")[0] for sample in found} == {"sets", "elsewhere"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"per_class": "two"}, "is not MIN..MAX"),
+        ({"per_class": "3..1"}, "is not MIN..MAX"),
+        ({"normal_share": 1.5}, "must be in 0..1"),
+        ({"data": ()}, "needs --data"),
+        ({"data": (Path("none.jsonl"),)}, "no samples file"),
+        ({"root": Path()}, "no use for --root"),
+    ],
+)
+def test_wrong_usage_of_the_few_shot_choice_is_told(prepared: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(fewshot(prepared, **change))
+
+
+def test_commercial_only_leaves_other_licences_out(prepared: Path) -> None:
+    with pytest.raises(DataError):
+        run(fewshot(prepared, commercial_only=True))
+
+
+def test_reasoning_is_built_and_marked(prepared: Path) -> None:
+    config = PrepareConfig(source="expert-ad", data=(prepared,), out=prepared.with_name("cot.jsonl"))
+    run(config)
+    found = read(config)
+    assert len(found) == 24
+    assert {sample.reasoning_source for sample in found} == {"template"}
+    cut = next(sample for sample in found if "/cut/" in sample.image)
+    assert cut.reasoning is not None
+    assert "cut" in cut.reasoning
+    assert len({sample.reasoning for sample in found}) > 6
+
+
+def test_the_table_describes_every_source() -> None:
+    for name, source in SOURCES.items():
+        assert source.title
+        assert source.tree
+        assert source.citation or source.commercial is None, name
+        assert source.page.startswith("https://") or name in ("folder", "coco", "yolo", "labelme", "csv"), name
+        assert set(source.options) <= {"seed", "annotations"}
