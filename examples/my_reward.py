@@ -1,7 +1,8 @@
 """A reward of your own, in one function.
 
-Train with it from the folder that holds this file:
+Look at what it gives, then train with it, from the folder that holds this file:
 
+    iadr1 rewards try my_reward:brief answers.jsonl
     iadr1 train --reward my_reward:brief
     iadr1 train --reward roam=1,my_reward:brief=0.2     (added to ROAM, with a weight)
 

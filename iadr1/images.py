@@ -188,13 +188,35 @@ def hash_and_size(path: Path) -> tuple[str, Size]:
         if not data:
             raise ImageError("the file is empty (0 bytes)", where=str(path))
         with _open_bounded(BytesIO(data), name=path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _QUARTER_TURNS
-            size = (image.height, image.width) if turned else (image.width, image.height)
+            size = _turned_size(image)
     except UnidentifiedImageError as error:
         raise ImageError("not an image that Pillow can read", where=str(path)) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
     return hashlib.sha256(data).hexdigest(), size
+
+
+def image_size(path: Path) -> Size:
+    """(width, height) of an image after EXIF orientation, without decoding its pixels.
+
+    Raises:
+        ImageError: Missing, empty, not an image, or above `MAX_PIXELS`.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError("the file is empty (0 bytes)", where=str(path))
+        with _open_bounded(path, name=path) as image:
+            return _turned_size(image)
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read", where=str(path)) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
+
+
+def _turned_size(image: Image.Image) -> Size:
+    # Not `image.getexif()`: for a PNG that decodes all pixels to look for chunks behind them.
+    turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1) in _QUARTER_TURNS
+    return (image.height, image.width) if turned else (image.width, image.height)
 
 
 _EXIF_ORIENTATION = 0x0112

@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 _COMMERCIAL: Mapping[str, bool] = MappingProxyType(
     {
+        # A user's own photos.
+        "own data": True,
         "CC0-1.0": True,
         "CC-BY-4.0": True,
         "CC-BY-SA-4.0": True,
@@ -24,8 +26,12 @@ def permits_commercial(licence: str) -> bool | None:
     """Whether data under a licence may be used commercially; None where that cannot be told from its name.
 
     Args:
-        licence: An SPDX id such as `CC-BY-4.0`, in any letter case. A text that is more than an id ("MIT; research
+        licence: An SPDX id such as `CC-BY-4.0`, in any letter case, or several joined by ` AND `, which must all
+            permit it. A text that is more than an id ("MIT; research
             purpose only") says something else than the id alone and is not judged.
     """
     known = {name.lower(): permitted for name, permitted in _COMMERCIAL.items()}
-    return known.get(licence.strip().lower())
+    parts = [known.get(part.strip().lower()) for part in licence.split(" AND ")]
+    if False in parts:
+        return False
+    return None if None in parts else True

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal, TextIO, TypeVar
 
 import jsonlines
@@ -24,8 +24,9 @@ Verdict = Literal["anomalous", "normal", "undecided"]
 
 
 def _check_relative(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not path or path.startswith("/") or ".." in parts or "\\" in path or ":" in parts[0]:
+    # Split as text, not as a path object: every sample read has several paths.
+    parts = path.split("/")
+    if not parts[0] or ".." in parts or "\\" in path or ":" in parts[0]:
         raise ValueError(f"path {path!r} is not relative to the root or leaves it")
     return path
 
@@ -275,7 +276,7 @@ def done_keys(path: Path, kind: type[R], key: Callable[[R], str]) -> set[str]:
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Write all records atomically and streaming (temporary file, then rename); returns how many."""
     count = 0
-    with _atomic(path) as file:
+    with atomic(path) as file:
         for record in records:
             file.write(record.model_dump_json() + "\n")
             count += 1
@@ -288,12 +289,17 @@ def write_text_atomic(path: Path, text: str) -> None:
     Raises:
         OutputError: The folder cannot be written to.
     """
-    with _atomic(path) as file:
+    with atomic(path) as file:
         file.write(text)
 
 
 @contextmanager
-def _atomic(path: Path) -> Iterator[TextIO]:
+def atomic(path: Path) -> Iterator[TextIO]:
+    """A text file that appears whole or not at all: written beside its place, then renamed.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import convert, data, detect, evaluate, model, prepare, recipes, rewards, sft, train
+from iadr1.cli import completions, convert, data, detect, evaluate, model, prepare, recipes, rewards, sft, train
 from iadr1.cli.options import keys_text
 
 _EPILOG = (
@@ -79,6 +79,7 @@ _add("prepare", prepare.prepare, prepare.EPILOG)
 _add("ground", train.ground, train.GROUND_EPILOG, keys=configs.GroundConfig)
 _add("sft", sft.sft, sft.EPILOG, keys=configs.SftConfig)
 _add("train", train.train, train.TRAIN_EPILOG, keys=configs.TrainConfig)
+_add("completions", completions.completions, completions.EPILOG)
 _add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
 _add("detect", detect.detect, detect.EPILOG)
 

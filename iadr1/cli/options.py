@@ -32,8 +32,8 @@ _TEXTS: Mapping[str, str] = {
     "engine": "How the model is run: `local` (transformers, in this process) or `replay` (answers from a file).",
     "data": "Samples to use, a JSONL file written by `iadr1 prepare`.",
     "reward": (
-        "What is rewarded: `roam` (AnomalyR1: answers count with their reasons), `classical` (`accuracy` and "
-        "`format`), `boxes`, a weighted sum such as roam=1,format=0.1, or your own as package.module:function."
+        "What is rewarded: `roam` (AnomalyR1: answers count with their reasons), any other name of `iadr1 rewards ls`, "
+        "a weighted sum such as roam=1,format=0.1, or your own as package.module:function."
     ),
     "shots": "Images of a normal product shown before each photo.",
     "steps": "Training steps.",
@@ -150,6 +150,8 @@ def _as_yaml(value: object) -> str:
     """A default as it would be typed after `KEY=`."""
     if value is None:
         return "null"
+    if value == "":
+        return '""'
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from iadr1 import config as configs
+from iadr1.cli import plan as plans
 from iadr1.cli import terminal
 from iadr1.cli.launch import relaunch
 from iadr1.cli.options import key_values, option, split_words
@@ -49,14 +50,18 @@ def sft(
     resume: Annotated[str | None, option(_CONFIG, "resume")] = None,
     limit: Annotated[int | None, option(_CONFIG, "limit")] = None,
     seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
+    plan: Annotated[bool | None, plans.OPTION] = None,
 ) -> None:
     """Fine-tune a model on the answers that samples hold: reasoning, place, type, verdict, boxes or option letter.
 
     The loss is on the completion only. Settings come from the recipe, then the options, then KEY=VALUE.
     """
-    given = {key: value for key, value in locals().items() if key not in ("recipe", "settings")}
+    given = {key: value for key, value in locals().items() if key not in ("recipe", "settings", "plan")}
     name, overrides = split_words(recipe, settings, leading="recipe")
     config = configs.build(_CONFIG, recipe=find_recipe(name) if name else None, overrides=overrides, given=given)
+    if plan:
+        plans.show(config)
+        return
     relaunch(config.nproc)
     from iadr1.stages import sft as stage
 

@@ -21,12 +21,12 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 def say(line: str = "") -> None:
     """One line on stdout, not wrapped, without markup: a path can be copied from it."""
-    out.print(line, markup=False, soft_wrap=True)
+    out.print(line, markup=False, emoji=False, soft_wrap=True)
 
 
 def note(line: str) -> None:
     """One line on stderr, above a bar that is being drawn."""
-    err.print(line, markup=False, soft_wrap=True)
+    err.print(line, markup=False, emoji=False, soft_wrap=True)
 
 
 def curve(values: Sequence[float], *, width: int = 60, height: int = 5) -> list[str]:
@@ -115,10 +115,15 @@ def train_bar(steps: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
     """A bar for GRPO that shows reward, KL, length, parse rate and flat groups; yields what takes a step's figures."""
 
     def text(figures: Mapping[str, float]) -> str:
-        parts = [f"reward {figures['reward']:.3f}", f"parsed {figures['parse_rate']:.0%}"]
-        parts += [f"KL {figures['kl']:.3g}"] if "kl" in figures else []
-        parts += [f"{figures['completion_length']:.0f} tokens"]
-        return "  ".join(parts)
+        shown = {
+            "reward": "reward {:.3f}",
+            "parse_rate": "parsed {:.0%}",
+            "kl": "KL {:.3g}",
+            "completion_length": "{:.0f} tokens",
+            "flat_groups": "flat {:.0%}",
+        }
+        # There is no KL where beta is 0.
+        return "  ".join(form.format(figures[name]) for name, form in shown.items() if name in figures)
 
     with _figures_bar(steps, text) as advance:
         yield advance
@@ -140,6 +145,9 @@ def _figures_bar(
 
         def advance(figures: Mapping[str, float]) -> None:
             show()
-            progress.update(task, completed=int(figures["step"]), figures=text(figures))
+            # With epochs=... the number of steps is known once the samples are read.
+            progress.update(
+                task, total=figures.get("steps", steps), completed=int(figures["step"]), figures=text(figures)
+            )
 
         yield advance

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iadr1 import config as configs
+from iadr1.cli import plan as plans
 from iadr1.cli import terminal
 from iadr1.cli.launch import relaunch
 from iadr1.cli.options import key_values, option, split_words
@@ -59,6 +60,7 @@ def train(
     resume: Annotated[str | None, option(_TRAIN, "resume")] = None,
     limit: Annotated[int | None, option(_TRAIN, "limit")] = None,
     seed: Annotated[int | None, option(_TRAIN, "seed")] = None,
+    plan: Annotated[bool | None, plans.OPTION] = None,
 ) -> None:
     """Train a model with GRPO: it answers, answers are rewarded, better ones become likelier.
 
@@ -89,6 +91,7 @@ def ground(
     resume: Annotated[str | None, option(_GROUND, "resume")] = None,
     limit: Annotated[int | None, option(_GROUND, "limit")] = None,
     seed: Annotated[int | None, option(_GROUND, "seed")] = None,
+    plan: Annotated[bool | None, plans.OPTION] = None,
 ) -> None:
     """Teach a model to point: GRPO on referring expressions, rewarded by how well its box fits.
 
@@ -99,8 +102,11 @@ def ground(
 
 def _run(kind: type[configs.TrainConfig], given: Mapping[str, Any]) -> None:
     name, overrides = split_words(given["recipe"], given["settings"], leading="recipe")
-    options = {key: value for key, value in given.items() if key not in ("recipe", "settings")}
+    options = {key: value for key, value in given.items() if key not in ("recipe", "settings", "plan")}
     config = configs.build(kind, recipe=find_recipe(name) if name else None, overrides=overrides, given=options)
+    if given["plan"]:
+        plans.show(config)
+        return
     relaunch(config.nproc)
     from iadr1.stages import grpo as stage
 
@@ -126,6 +132,18 @@ def _print_summary(summary: TrainSummary, rewards: list[float]) -> None:
         f"reward {summary.reward_start:.3f} -> {summary.reward_end:.3f} (first and last tenth of {summary.steps} "
         f"steps), {summary.seconds:.0f} s"
     )
+    if summary.phase_seconds:
+        terminal.say(_phases_line(summary.phase_seconds))
+    for warning in summary.warnings:
+        terminal.say(f"Warning: {warning}")
     terminal.say(f"model  {summary.model}")
     terminal.say(f"curve  {summary.curve}")
     terminal.say(f"log    {summary.out / 'log.jsonl'}, settings and figures {summary.out / 'run.json'}")
+
+
+def _phases_line(seconds: Mapping[str, float]) -> str:
+    """Where the time went, as shares of it, the largest first."""
+    whole = sum(seconds.values())
+    shares = {phase: value / whole for phase, value in seconds.items()} if whole else {}
+    parts = [f"{phase} {share:.0%}" for phase, share in sorted(shares.items(), key=lambda item: -item[1])]
+    return f"time   {whole:.0f} s: {', '.join(parts)}"

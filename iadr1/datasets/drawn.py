@@ -16,7 +16,7 @@ from iadr1.geometry import Size
 from iadr1.prompts import DETECT_QUESTION
 from iadr1.records import Sample
 
-OWN_LICENCE = "own data, none stated"
+OWN_LICENCE = "own data"
 """Licence of samples made from a user's own files."""
 OWN_PAGE = "your own data"
 

@@ -13,8 +13,8 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file.
 
     Raises:
-        DataError: It cannot be read, is not UTF-8 or not JSON (`where` holds file, line and column), or an object
-            has the same key twice.
+        DataError: It cannot be read, is nested too deeply, is not UTF-8 or not JSON (`where` holds file, line and
+            column), or an object has the same key twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -25,6 +25,8 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise DataError(f"not JSON: {error.msg} in column {error.colno}", where=where) from error
+    except RecursionError as error:
+        raise DataError("nested too deeply to be read", where=str(path)) from error
     except _DuplicateKeyError as error:
         raise DataError(f"the key {error.key!r} occurs twice in one object", where=str(path)) from error
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
-from iadr1.errors import OutputError
-from iadr1.records import write_text_atomic
+from iadr1.records import atomic, write_text_atomic
 
 Row = Mapping[str, Any]
 
@@ -24,7 +21,7 @@ def write_json_lines(path: Path, rows: Iterable[Row]) -> int:
         OutputError: The file cannot be written.
     """
     count = 0
-    with _atomic(path) as file:
+    with atomic(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
@@ -38,7 +35,7 @@ def write_json_list(path: Path, rows: Iterable[Row]) -> int:
         OutputError: The file cannot be written.
     """
     count = 0
-    with _atomic(path) as file:
+    with atomic(path) as file:
         for row in rows:
             file.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))
             count += 1
@@ -52,18 +49,3 @@ def write_dataset_yaml(out: Path) -> Path:
     entry = {"json_path": str(out.resolve()), "sampling_strategy": "all"}
     write_text_atomic(path, yaml.safe_dump({"datasets": [entry]}, sort_keys=False, allow_unicode=True))
     return path
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[TextIO]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                yield file
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from iadr1.errors import UsageError
 from iadr1.masks.base import MaskResult, Segmenter
-from iadr1.masks.cleanup import clean, encode_rle
+from iadr1.masks.cleanup import clean
 
-__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "check_segmenter", "clean", "encode_rle", "load_segmenter"]
+__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "check_segmenter", "clean", "load_segmenter"]
 
 SAM2_DEFAULT = "facebook/sam2.1-hiera-tiny"
 """Hub id that the bare name `sam2` stands for (38.9 M parameters, Apache-2.0)."""

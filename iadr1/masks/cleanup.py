@@ -1,9 +1,8 @@
-"""The clean-up chain every mask goes through, and COCO run-length encoding."""
+"""The clean-up chain every mask goes through."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from iadr1.geometry import Box, box_mask, dilate_box
@@ -48,16 +47,3 @@ def _window(box: Box, image_wh: tuple[int, int]) -> tuple[slice, slice]:
     if rows.size == 0:
         return slice(0, 0), slice(0, 0)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
-    """A mask (H, W) as uncompressed COCO RLE: `{"size": [h, w], "counts": [...]}`.
-
-    `counts` are run lengths down the columns (column-major), the first of them of zeros; they add up to h * w.
-    """
-    flat = np.asarray(mask, dtype=bool).ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    counts = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
-    if flat.size and flat[0]:
-        counts.insert(0, 0)
-    return {"size": [int(mask.shape[0]), int(mask.shape[1])], "counts": counts}

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from iadr1.geometry import BoxFrame
@@ -39,7 +40,8 @@ def parse(text: str, fmt: Format, *, options: Mapping[str, str] | None = None, f
 
 
 def _blocks(*tags: str) -> str:
-    return r"\s*".join(rf"<{tag}>(?:(?!</?(?:think|location|type|answer)>).)*</{tag}>" for tag in tags)
+    inside = r"[^<]*(?:<(?!/?(?:think|location|type|answer)>)[^<]*)*"
+    return r"\s*".join(rf"<{tag}>{inside}</{tag}>" for tag in tags)
 
 
 _PLAIN = re.compile(rf"\s*{_blocks('think', 'answer')}\s*", re.DOTALL)
@@ -140,8 +142,10 @@ def conclude(text: str, options: Mapping[str, str]) -> str | None:
     a bare capital letter, such as the article "A", never does (AnomalyR1's `extract_choice` takes it; see
     docs/paper_index.md).
     """
-    sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n+", text.strip()) if part.strip()]
-    for sentence in reversed(sentences):
+    sentences = _sentences(text)
+    for sentence in reversed(sentences if _has_cue(text) else ()):
+        if not _has_cue(sentence):
+            continue
         found = sorted((m for p in _CONCLUSIONS for m in p.finditer(sentence)), key=lambda m: m.start(1))
         letters = [m.group(1) for m in found if m.group(1) in options and not _denied(sentence[: m.start()])]
         if letters:
@@ -149,8 +153,28 @@ def conclude(text: str, options: Mapping[str, str]) -> str | None:
     if not sentences or _NEGATED.search(sentences[-1]):
         return None
     # Texts of one short word, such as "No.", stand in too many sentences that say something else.
-    named = [letter for letter, option in options.items() if len(_normal(option)) > 3 and _holds(sentences[-1], option)]
+    last = f" {_normal(sentences[-1])} "
+    named = [letter for letter, text in options.items() if len(words := _normal(text)) > 3 and f" {words} " in last]
     return named[0] if len(named) == 1 else None
+
+
+_CUES = ("answer", "choose", "select", "pick", "right", "correct", "best")
+"""Every phrase of `_CONCLUSIONS` holds one of them; looking for these first spares most sentences the search."""
+
+
+def _has_cue(text: str) -> bool:
+    lowered = text.lower()
+    return any(cue in lowered for cue in _CUES)
+
+
+_SENTENCE_END = re.compile(r"[.!?\n](?:(?<=\n)|(?=\s))")
+
+
+def _sentences(text: str) -> list[str]:
+    """The parts between line breaks, and between full stops, question or exclamation marks before white space."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    parts = (text[start:end].strip() for start, end in pairwise([0, *ends, len(text)]))
+    return [part for part in parts if part]
 
 
 def _denied(before: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from iadr1.errors import ImageError, OutputError
+from iadr1.errors import ImageError
 from iadr1.images import fit_within, open_image, open_mask
-from iadr1.records import Detection, write_text_atomic
+from iadr1.records import Detection, atomic, write_text_atomic
 from iadr1.reports.overlay import draw_overlay, label_colours
 
 THUMBNAIL_WH = (480, 480)
@@ -65,15 +64,8 @@ def write_report(
         tiles=[(name, text, counts[name]) for name, text in STATES.items()],
         cards=(_card(detection, path.parent, images) for detection in sorted(detections, key=_urgency)),
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(pieces)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as file:
+        file.writelines(pieces)
 
 
 def _urgency(detection: Detection) -> tuple[int, float, str]:

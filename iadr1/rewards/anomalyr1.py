@@ -43,7 +43,7 @@ def choice_reference(answer: Answer, sample: Sample) -> float | None:
     """0 or 1: AnomalyR1's `choice_reward`; None for a sample that is not multiple choice.
 
     1 where `extract_choice` of the last answer block is the true letter and the gate of `last_blocks` is open. A
-    lower-case letter is never right, and "A defect, option B" is A. Source: `grpo_rec.py`, `choice_reward`.
+    lower-case letter is never right, and "A defect" is option A. Source: `grpo_rec.py`, `choice_reward`.
     """
     if sample.task != "choice":
         return None

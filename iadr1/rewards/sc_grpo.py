@@ -29,7 +29,7 @@ def sc_grpo(answer: Answer, sample: Sample) -> float | None:
     shape = float(answer_fits_verdict(answer))
     if answer.is_anomalous is None or answer.is_anomalous != (sample.answer == "Yes"):
         return shape
-    return shape + 1.0 + (_details(answer, sample) if sample.answer == "Yes" else 0.0)
+    return shape + 1.0 + _details(answer, sample)
 
 
 def answer_fits_verdict(answer: Answer) -> bool:
@@ -39,7 +39,7 @@ def answer_fits_verdict(answer: Answer) -> bool:
 
 
 def _details(answer: Answer, sample: Sample) -> float:
-    """0..1: the mean of the scores of place and kind, of those that the truth has."""
+    """0..1: the mean of the scores of place and kind, of those that the truth has; 0 for a normal image."""
     places = _distinct(place for defect in sample.defects for place in _true_places(defect, sample))
     kinds = _distinct(kind for defect in sample.defects for kind in _listed(defect.type))
     scores = []

@@ -111,12 +111,13 @@ def test_view_writes_the_page(samples: Path, capsys: pytest.CaptureFixture[str])
 
 def test_licences_are_listed(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = samples.with_name("t.jsonl")
-    other.write_text(json.dumps({**SAMPLE, "licence": "CC-BY-NC-SA-4.0"}), encoding="utf-8")
+    barred = [json.dumps({**SAMPLE, "id": name, "licence": "CC-BY-NC-SA-4.0"}) for name in "xy"]
+    other.write_text("\n".join(barred), encoding="utf-8")
     code, out = call(capsys, "data", "licences", "s.jsonl", "t.jsonl")
     assert code == 0
-    for words in (["CC-BY-4.0", "1", "1", "Set", "permitted"], ["CC-BY-NC-SA-4.0", "1", "1", "Set", "not permitted"]):
+    for words in (["CC-BY-4.0", "1", "1", "Set", "permitted"], ["CC-BY-NC-SA-4.0", "2", "1", "Set", "not permitted"]):
         assert any(all(word in line for word in words) for line in out.splitlines())
-    assert out.splitlines()[-1] == "1 of 2 records may be used commercially"
+    assert out.splitlines()[-1] == "1 of 3 records may be used commercially"
 
 
 def test_convert_says_what_it_wrote(samples: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

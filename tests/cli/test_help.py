@@ -16,16 +16,15 @@ from typer.testing import CliRunner
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import detect, evaluate, options, prepare, train
+from iadr1.cli import detect, evaluate, options, prepare, sft, train
 from iadr1.cli.app import app
 from iadr1.datasets import SOURCES
 from iadr1.masks import SEGMENTERS
 from iadr1.models import ENGINES
-from iadr1.rewards import GROUPS, REWARDS
 from iadr1.stages import evaluate as evaluate_stage
 
 CHECKOUT = Path(iadr1.__file__).parents[1]
-COMMANDS = ("prepare", "train", "eval", "detect")
+COMMANDS = ("prepare", "ground", "sft", "train", "eval", "detect")
 HEAVY = ("torch", "transformers", "matplotlib", "trl", "datasets", "cv2", "scipy", "numpy", "PIL")
 PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 
@@ -85,12 +84,13 @@ def test_without_a_command_help_is_shown() -> None:
 
 def test_prepare_names_every_source() -> None:
     text = help_of("prepare")
-    assert not [name for name in SOURCES if not re.search(rf"\b{name} \(", text)]
+    assert not [name for name in SOURCES if not re.search(rf"[ (]{re.escape(name)}[ ,;.]", text)]
 
 
-def test_train_names_every_reward() -> None:
+def test_train_says_where_all_rewards_stand() -> None:
     text = " ".join(help_of("train").split())
-    assert not [name for name in (*REWARDS, *GROUPS) if f"`{name}`" not in text]
+    assert "`roam`" in text
+    assert "any other name of `iadr1 rewards ls`" in text
 
 
 def test_eval_names_every_benchmark() -> None:
@@ -109,6 +109,8 @@ def test_a_help_text_names_every_row_of_its_table(field: str, names: Mapping[str
     ("command", "config", "positional"),
     [
         (prepare.prepare, configs.PrepareConfig, set()),
+        (train.ground, configs.GroundConfig, set()),
+        (sft.sft, configs.SftConfig, set()),
         (train.train, configs.TrainConfig, set()),
         (evaluate.evaluate, configs.EvalConfig, {"benchmark"}),
         (detect.detect, configs.DetectConfig, {"images"}),
@@ -118,7 +120,7 @@ def test_a_help_text_names_every_row_of_its_table(field: str, names: Mapping[str
 def test_an_option_is_a_setting_and_unset_until_given(command: object, config: type, positional: set[str]) -> None:
     parameters = inspect.signature(command).parameters  # type: ignore[arg-type] # a parametrized function
     fields = {field.name for field in dataclasses.fields(config)}
-    assert set(parameters) - {"recipe", "settings"} <= fields
+    assert set(parameters) - {"recipe", "settings", "plan"} <= fields
     assert {name for name, value in parameters.items() if value.default is not None} <= positional
 
 
@@ -134,11 +136,19 @@ def test_defaults_in_the_help_are_the_configs() -> None:
     assert f"(default: {configs.EvalConfig().batch_size})" in help_of("eval")
 
 
-@pytest.mark.parametrize(("command", "config"), [("train", configs.TrainConfig), ("eval", configs.EvalConfig)])
+@pytest.mark.parametrize(
+    ("command", "config"),
+    [
+        ("ground", configs.GroundConfig),
+        ("sft", configs.SftConfig),
+        ("train", configs.TrainConfig),
+        ("eval", configs.EvalConfig),
+    ],
+)
 def test_every_key_stands_in_the_help(command: str, config: type) -> None:
     text = " ".join(help_of(command).partition("KEY is a name from above")[2].split())
     for field in dataclasses.fields(config):
-        default = {"None": "null", "False": "false"}.get(str(field.default), str(field.default))
+        default = re.escape(options._as_yaml(field.default))
         known = f"--{field.name.replace('_', '-')} " in help_of(command) or field.name == "benchmark"
         assert re.search(rf"\b{field.name}[,.;]" if known else rf"\b{field.name}={default} \w", text), field.name
 
@@ -148,8 +158,14 @@ def test_the_keys_name_what_they_take() -> None:
 
     for key, known in (("loss", limits.LOSSES), ("scale_rewards", limits.SCALINGS)):
         assert not [name for name in known if not re.search(rf"\b{name}\b", options._KEY_TEXTS[key])]
-    fields = {field.name for field in dataclasses.fields(configs.TrainConfig)}
-    assert set(options._KEY_TEXTS) <= fields - set(inspect.signature(train.train).parameters)
+    commands = {train.train: configs.TrainConfig, train.ground: configs.GroundConfig, sft.sft: configs.SftConfig}
+    keys = {
+        field.name
+        for command, config in commands.items()
+        for field in dataclasses.fields(config)
+        if field.name not in inspect.signature(command).parameters
+    }
+    assert set(options._KEY_TEXTS) == keys
 
 
 @pytest.mark.parametrize(
@@ -157,6 +173,8 @@ def test_the_keys_name_what_they_take() -> None:
     [
         ("prepare", "iadr1 prepare [OPTIONS] [SOURCE]"),
         ("train", "iadr1 train [OPTIONS] [RECIPE] [KEY=VALUE]..."),
+        ("ground", "iadr1 ground [OPTIONS] [RECIPE] [KEY=VALUE]..."),
+        ("sft", "iadr1 sft [OPTIONS] [RECIPE] [KEY=VALUE]..."),
         ("eval", "iadr1 eval [OPTIONS] {BENCHMARK} [KEY=VALUE]..."),
         ("detect", "iadr1 detect [OPTIONS] {IMAGES}"),
     ],

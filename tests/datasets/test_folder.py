@@ -70,6 +70,11 @@ def test_no_defect_folder_is_fine(tmp_path: Path, photo: Photo) -> None:
     assert [s.answer for s in SOURCE.read(tmp_path)] == ["No"]
 
 
+def test_masks_of_normal_photos_are_not_looked_at(pump: Path, mask: Mask) -> None:
+    mask(pump / "ground_truth/good/001_mask.png")
+    assert [s.id for s in SOURCE.read(pump) if s.answer == "No"] == ["good/001.png", "good/002.JPG"]
+
+
 def test_a_mask_of_jpeg_counts_from_the_middle(pump: Path) -> None:
     (pump / "ground_truth/scratch_deep/003_mask.png").unlink()
     blurred = Image.new("L", (60, 60), 90)

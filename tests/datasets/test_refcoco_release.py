@@ -111,6 +111,10 @@ def test_the_set_s_own_folder_may_be_the_root(refer: Path) -> None:
     # The file names alone do not tell RefCOCO from RefCOCO+.
     with pytest.raises(DataError, match="not the expected layout"):
         next(REFCOCO.read(refer / "data/refcoco+"))
+    with pytest.raises(
+        DataError, match=r"found: instances\.json, refs\(unc\)\.p, train2014/ \(expected refcocop_train"
+    ):
+        next(REFCOCO_PLUS.read((refer / "data/refcoco+").rename(refer / "data/mine")))
 
 
 def test_images_may_be_absent(refer: Path) -> None:

@@ -13,8 +13,9 @@ Mask = Callable[..., None]
 
 MASKS = """\
 image,label,split,category,type,mask,operator
+a.png,normal,test,pump,,,Ann
 pump/1.png,normal,train,pump,,,Ann
-pump/2.png,0,train,pump,good,masks/zero.png,Ann
+pump/2.png,0,train,pump,good,masks/not_looked_at.png,Ann
 pump/3.png,abnormal,test,pump,deep_scratch,masks/3.png,"Ann, Bob"
 
 valve/4.png,dent,test,valve,,masks/4.png,Bob
@@ -32,7 +33,6 @@ def part(tmp_path: Path, photo: Photo, mask: Mask) -> Path:
     root = tmp_path / "part"
     for name in ("pump/1.png", "pump/2.png", "pump/3.png", "valve/4.png", "a.png", "b.png"):
         photo(root / name)
-    mask(root / "masks/zero.png")
     mask(root / "masks/3.png", [(20, 20, 40, 40)])
     mask(root / "masks/4.png", [(0, 0, 9, 9)])
     return root
@@ -46,12 +46,13 @@ def test_a_table_with_masks(part: Path) -> None:
     write(part, MASKS)
     found = list(SOURCE.read(part))
     assert [(s.id, s.dataset, s.category, s.split, s.answer, s.references) for s in found] == [
+        ("a.png", "part", "pump", "test", "No", ("pump/1.png",)),
         ("pump/1.png", "part", "pump", "train", "No", ("pump/2.png",)),
         ("pump/2.png", "part", "pump", "train", "No", ("pump/1.png",)),
         ("pump/3.png", "part", "pump", "test", "Yes", ("pump/1.png",)),
         ("valve/4.png", "part", "valve", "test", "Yes", ()),
     ]
-    assert [[(d.type, d.box, d.mask) for d in s.defects] for s in found[2:]] == [
+    assert [[(d.type, d.box, d.mask) for d in s.defects] for s in found[3:]] == [
         [("deep scratch", (20, 20, 40, 40), "masks/3.png")],
         [("dent", (0, 0, 9, 9), "masks/4.png")],
     ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from iadr1.geometry import box_mask
-from iadr1.masks import MaskResult, clean, encode_rle
+from iadr1.masks import MaskResult, clean
 
 BOX = (10.0, 10.0, 30.0, 30.0)
 
@@ -49,17 +49,3 @@ def test_an_empty_mask_becomes_the_filled_box(filled: tuple[slice, slice]) -> No
 def test_one_pixel_image() -> None:
     cleaned = clean(MaskResult(np.zeros((1, 1), dtype=bool), 0.9, "x"), (0.2, 0.2, 0.7, 0.7))
     assert cleaned.mask.tolist() == [[True]]
-
-
-def test_rle_runs_down_the_columns_and_starts_with_zeros() -> None:
-    mask = np.array([[1, 0, 0], [1, 1, 0]], dtype=bool)
-    assert encode_rle(mask) == {"size": [2, 3], "counts": [0, 2, 1, 1, 2]}
-    assert encode_rle(np.zeros((2, 3), dtype=bool)) == {"size": [2, 3], "counts": [6]}
-    assert encode_rle(np.ones((2, 3), dtype=bool)) == {"size": [2, 3], "counts": [0, 6]}
-
-
-def test_rle_decodes_to_the_mask() -> None:
-    mask = np.random.default_rng(0).random((7, 5)) > 0.5
-    counts = encode_rle(mask)["counts"]
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    assert np.array_equal(flat.reshape(5, 7).T, mask)

@@ -33,6 +33,8 @@ from trl.trainer.sft_trainer import SFTTrainer  # noqa: E402
 from tests.models.module_parts import module_parts  # noqa: E402
 from tests.tiny_vlms import BUILDERS  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers about its own names
+
 Folder = Callable[[str], Path]
 Mode = Literal["full", "vision frozen", "lora"]
 FAMILIES = sorted(BUILDERS)
@@ -136,7 +138,6 @@ def grpo(model: Any, processor: Any, profile: Profile, *, out: Path, peft: Any, 
     )
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 @pytest.mark.parametrize("family", FAMILIES)
@@ -176,7 +177,6 @@ def decoder_layers(model: Any) -> set[str]:
     }
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_onevision_learns_from_several_images_under_a_kl_term(family_folder: Folder, tmp_path: Path) -> None:
     """TRL 1.16 alone stops here: it neither takes nor hands on how many images each prompt has."""
     model, processor, profile = load(family_folder("llava_onevision"))

@@ -25,6 +25,8 @@ peft = pytest.importorskip("peft")
 from tests.models.module_parts import module_parts  # noqa: E402
 from tests.tiny_vlms import BUILDERS  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers about its own names
+
 FAMILIES = sorted(BUILDERS)
 
 

@@ -182,7 +182,8 @@ def test_without_an_overlay_the_photo_is_drawn_on_and_a_lost_one_is_said(tmp_pat
     assert "no picture" in page.text
 
 
-def test_a_folder_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "nowhere").touch()
     with pytest.raises(OutputError, match=r"report\.html: cannot write"):
         write_report(tmp_path / "nowhere" / "report.html", [], images=tmp_path, info=INFO)
 

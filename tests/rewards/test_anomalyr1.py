@@ -36,6 +36,9 @@ SURPRISES = [
     ("<think>A crack is visible.</think><answer>B</answer>", "B", 0.0, 1.0, 0.8),
     ("<think>A crack is visible.</think><answer>A</answer>", "A", 1.0, 1.0, 0.8),
     ("<think>A crack is visible.</think><answer>A</answer>", "B", 0.1, 0.0, 0.05),
+    # Letters are looked for in the answer as well; ours asks for the letter alone.
+    ("<think>I look.</think><answer>A defect</answer>", "A", 0.8, 1.0, 0.0),
+    ("<think>I look.</think><answer>It is B.</answer>", "B", 0.8, 1.0, 0.0),
     # A small letter is never right.
     ("<think>I look.</think><answer>b</answer>", "B", 0.05, 0.0, 0.8),
     # Any character is an option in a short text.

@@ -24,6 +24,8 @@ TYPES = [
     ("hole", "damage", 0.3, 0.3),
     ("contamination", "scratch", 0.3, 0.3),
     ("hole", "scratch", 0.0, 0.0),
+    # Of different groups ("hole scratch" is a scratch), even where one text holds the other.
+    ("hole scratch", "hole", 0.0, 0.85),
     ("surface anomalies", "scratch", 0.3, 0.3),
     ("scratch", "surface anomaly", 0.3, 0.3),
     ("structural anomaly", "scratch", 0.0, 0.0),
@@ -33,6 +35,7 @@ TYPES = [
     ("scrach", "scratch", 0.6 + (0.85 - 0.6) * (2 * 6 / 13), 0.0),
     ("!", "scratch", 0.85, 0.0),
     ("s", "scratch", 0.85, 0.0),
+    ("!", "?", 1.0, 0.0),
     ("no", "hole", 0.0, 0.0),
     ("", "scratch", 0.0, 0.0),
     ("scratch", "", 0.0, 0.0),

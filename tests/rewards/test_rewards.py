@@ -137,7 +137,7 @@ def test_every_reward_states_its_range_first(name: str) -> None:
 
 def test_the_documentation_names_every_reward_and_its_range() -> None:
     text = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([\w-]+)` \| (\S+) \|", text, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (\S+\.\.\S+) \|", text, re.MULTILINE))
     assert rows == {name: f"{row.low:g}..{row.high:g}" for name, row in TABLE.items()}
 
 

@@ -63,6 +63,7 @@ def test_several_rewards_are_listed_and_summed_by_weight(tmp_path: Path) -> None
     assert first["reward"] == pytest.approx(0.65)
     assert second["rewards"] == {"roam": None, "format": 1.0, "grounding": 1.0}
     assert second["reward"] == 2.25
+    assert json.loads(try_reward("roam,format", path).lines[0])["rewards"] == {"roam": 0.8, "format": 1.0}
     assert trial.means == {"roam": 0.8, "format": 1.0, "grounding": 1.0}
 
 
@@ -104,7 +105,7 @@ def test_options_come_from_the_line_or_the_question_or_have_no_text(tmp_path: Pa
         {"options": {"A": "Scratch.", "B": "Broken edge."}},
         {"problem": question},
         {"question": question},
-        {"problem": "What is it?"},
+        {"problem": "What is it?\nX. Scratch.\nB. Broken edge."},
         {"options": None, "problem": None, "sample": None, "image_size": None, "model": None, "answer_format": None},
     ]
     path = write(tmp_path, *({"completion": by_text, "solution": "B", **row} for row in rows))

@@ -42,8 +42,8 @@ class SmallHub:
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: object) -> None:
-                del format, args
+            def log_message(self, *args: object) -> None:
+                del args
 
             def do_HEAD(self) -> None:
                 self.answer(body=False)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iadr1 import prompts
+from iadr1 import prompts, rle
 from iadr1.config import DetectConfig
 from iadr1.errors import ImageError, ModelError, OutputError
 from iadr1.geometry import BoxFrame, iou
-from iadr1.masks import clean, encode_rle, load_segmenter
+from iadr1.masks import clean, load_segmenter
 from iadr1.models.base import Completion, Engine, Request
 from iadr1.records import DetectedDefect, Detection, Sample, Verdict
 from iadr1.reports.overlay import draw_overlay
@@ -130,7 +130,7 @@ class Detector:
                     label=label,
                     box=item.box,
                     mask=name,
-                    mask_rle=dict(encode_rle(cleaned.mask)),
+                    mask_rle=dict(rle.encode(cleaned.mask)),
                     mask_score=cleaned.score,
                     mask_source=cleaned.source,
                     area_px=int(cleaned.mask.sum()),

@@ -119,6 +119,8 @@ def protocol_of(fmt: prompts.Format, profile: Profile, *, shots: int, max_new_to
         "input_factor": profile.factor,
         "input_pixels": [profile.min_pixels, profile.max_pixels],
         "input_cap_wh": list(profile.cap_wh),
+        "tiling": repr(profile.tiling),
+        "pads": profile.pads,
         "box_space": profile.box_space.value,
         "max_new_tokens": max_new_tokens,
         "decoding": "greedy",

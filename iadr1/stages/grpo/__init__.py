@@ -7,8 +7,8 @@ rewards see parsed answers, and a killed run goes on from its last whole checkpo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ from iadr1.records import Sample, resolve_root
 from iadr1.reports.plots import plot_reward_curve
 from iadr1.rewards import WeightedReward, resolve_reward
 from iadr1.stages.grpo.data import training_rows
-from iadr1.stages.grpo.log import StepLog, step_log
+from iadr1.stages.grpo.log import StepLog
 from iadr1.stages.grpo.scoring import Scorer
-from iadr1.stages.grpo.watch import Watchdog
+from iadr1.stages.grpo.watch import StepWatch
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
 from iadr1.stages.training.hub import check_push, push
@@ -53,6 +53,9 @@ class TrainSummary:
         reward_start: Mean reward of the first steps (a tenth of them, at least one).
         reward_end: Mean reward of as many last steps.
         seconds: Wall time of the training steps, all calls together.
+        phase_seconds: Phase (see `phases`) -> seconds, all calls together; with `other` they add up to the wall time
+            from the first step to the last.
+        warnings: What the watchdog said.
     """
 
     out: Path
@@ -64,6 +67,8 @@ class TrainSummary:
     reward_start: float
     reward_end: float
     seconds: float
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
     Args:
         config: The settings; the same settings in the same folder go on from the last checkpoint.
         on_log: Called after each step with `step`, `reward`, `reward_std`, `parse_rate`, `completion_length`,
-            `clipped`, `loss`, `grad_norm`, `learning_rate`, `entropy`, `kl` (where beta > 0), `seconds` and
-            `rewards/<name>`.
+            `clipped`, `flat_groups`, `loss`, `grad_norm`, `learning_rate`, `entropy`, `kl` (where beta > 0), `seconds`
+            and `rewards/<name>`, and with `steps`, how many there will be.
         on_note: Called with lines for the user: what is trained, where it goes on from, what looks wrong.
 
     Raises:
@@ -94,6 +99,8 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
         MissingExtraError: The training packages are not installed.
     """
     check_grpo(config)
+    if config.difficulty == 1:
+        raise UsageError("difficulty is 1, one answer has nothing to be compared with", hint="0 keeps all; 8 is usual")
     rewards = resolve_reward(config.reward)
     samples, root = _load_data(config)
     base = str(resolve_model(config.model))
@@ -131,6 +138,10 @@ def _train(
 ) -> tuple[list[StepLog], int | None]:
     """Train from the base or the last checkpoint and save; the log of all steps, and the step it went on from."""
     # These load torch, only now that everything cheap has been checked.
+    from iadr1.models.processors import make_ready
+    from iadr1.stages.grpo.completions import AnswerLog
+    from iadr1.stages.grpo.difficulty import Asked, keep_useful
+    from iadr1.stages.grpo.guard import Guard
     from iadr1.stages.grpo.phases import Phases
     from iadr1.stages.grpo.trainer import make_trainer, trainer_settings
     from iadr1.stages.training import policy, session
@@ -143,31 +154,44 @@ def _train(
         settings = trainer_settings(
             config, job.rewards, steps=total_steps(config, samples=len(job.samples), a_step=max(1, questions))
         )
+        if config.difficulty:
+            asked = Asked(job.base, job.rewards)
+            kept, info["difficulty"] = keep_useful(
+                config, job.samples, job.root, asked=asked, settings=settings, note=on_note
+            )
+            job = replace(job, samples=kept)
         questions = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
         settings.max_steps = steps = total_steps(config, samples=len(job.samples), a_step=questions)
         loaded = session.load(config, job.base, last_checkpoint(config.out, info["config_hash"]))
         profile = loaded.profile
-        log = config.out / "log.jsonl"
-        earlier = rewind_log(log, loaded.done, StepLog, rewrite=settings.process_index == 0)
-        watchdog = Watchdog()
-        for entry in earlier:
-            watchdog.look(entry)
-        recorder = Recorder(log, config_hash=info["config_hash"], entry=_watched(watchdog, on_note), on_log=on_log)
+        log, first = config.out / "log.jsonl", settings.process_index == 0
+        earlier = rewind_log(log, loaded.done, StepLog, rewrite=first)
+        answers = AnswerLog(config.out, job.rewards, generations=config.generations)
+        if first:
+            answers.rewind(loaded.done)
+        watch = StepWatch(config.out, info, steps, note=on_note, on_log=on_log)
+        watch.replay(earlier)
+        recorder = Recorder(log, config_hash=info["config_hash"], entry=watch.entry, on_log=watch.on_log)
         order = asking_order(len(job.samples), questions * steps, seed=config.seed)
         trainer = make_trainer(
             loaded.model,
             settings,
             rows=training_rows(job.samples, job.root, profile, shots=config.shots, order=order),
             processor=loaded.processor,
-            functions=Scorer(job.rewards, profile).functions(),
+            functions=Scorer(job.rewards, profile, keep=config.completions).functions(),
             callback=recorder,
             peft_config=policy.adapters(config, profile),
         )
+        if trainer.ref_model is not None:
+            make_ready(trainer.ref_model, loaded.processor)  # TRL loads it by itself
         cache = _look_once(trainer, config)
-        phases = Phases(trainer)
+        trainer.add_callback(Guard(watch.weights_lost))
+        phases = Phases(trainer, loaded.checkpoint)
+        if first and config.completions:
+            watch.on_step = lambda: answers.write(trainer._logs)
         table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
     info["base_licence"] = profile.licence
-    info["warnings"] = watchdog.told
+    info["warnings"] = watch.told
     info["parameters"] = [vars(row) for row in table]
     info["phase_seconds"] = {phase: round(seconds, 2) for phase, seconds in phases.seconds.items()}
     if cache is not None:
@@ -175,31 +199,20 @@ def _train(
     return [*earlier, *recorder.steps], loaded.done if loaded.checkpoint else None
 
 
-def _watched(watchdog: Watchdog, note: OnNote) -> Callable[[int, dict[str, Any]], StepLog | None]:
-    """The line of a step, shown to the watchdog on the way."""
-
-    def entry(step: int, logs: dict[str, Any]) -> StepLog | None:
-        line = step_log(step, logs)
-        if line is not None:
-            for warning in watchdog.look(line):
-                note(f"Warning: {warning}")
-        return line
-
-    return entry
-
-
 def _look_once(trainer: Any, config: TrainConfig) -> VisionCache | None:
     """Let the vision towers of policy and reference run once per distinct image; None where that is switched off.
 
     Outputs are kept over calls where the tower is frozen; not with DeepSpeed, whose processes must run it together.
     """
+    from iadr1.models.parts import PARTS
     from iadr1.models.vision import VisionCache, once_per_image
     from iadr1.stages.training.policy import part_names
 
     if not config.vision_cache:
         return None
-    frozen = "vision" in part_names(config.freeze) if not config.lora_rank else "vision" not in config.lora_parts
-    keep = frozen and config.deepspeed is None
+    trained = part_names(config.lora_parts) if config.lora_rank else set(PARTS) - set(part_names(config.freeze))
+    # Qwen's projector is a part of its vision tower.
+    keep = config.deepspeed is None and not {"vision", "projector"} & set(trained)
     cache = VisionCache(VISION_CACHE_BYTES if keep else 0)
     once_per_image(trainer.model, cache)
     if trainer.ref_model is not None:
@@ -245,4 +258,6 @@ def _summary(
         reward_start=info["reward_start"],
         reward_end=info["reward_end"],
         seconds=info["seconds"],
+        phase_seconds=info.get("phase_seconds", {}),
+        warnings=info.get("warnings", ()),
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from numbers import Real
+from dataclasses import dataclass
 from typing import Any
 
 from iadr1.errors import UsageError
@@ -12,11 +11,26 @@ from iadr1.geometry import Size
 from iadr1.models.base import Profile
 from iadr1.prompts import Answer, parse
 from iadr1.records import Sample
-from iadr1.rewards import WeightedReward
+from iadr1.rewards import WeightedReward, checked
 from iadr1.stages.training.data import FORMAT_OF_TASK
 
 BatchReward = Callable[..., list[float | None]]
-LogMetric = Callable[[str, float], None]
+ROWS = "scored"
+"""Name of the column under which TRL gathers what is known of each answer over all processes (`ScoredRow`)."""
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """What is known of one answer where it was scored: `step` counts from 1, `rewards` follow the run's rewards."""
+
+    step: int
+    sample_id: str
+    image: str
+    truth: str
+    parse: str
+    reason: str
+    rewards: tuple[float | None, ...]
+    tokens: int
 
 
 class Scorer:
@@ -25,10 +39,11 @@ class Scorer:
     Args:
         rewards: Name, function and weight of each reward.
         profile: The model's family, for reading its boxes.
+        keep: Whether the functions hand every answer's row to TRL, for `completions.AnswerLog`.
     """
 
-    def __init__(self, rewards: Sequence[WeightedReward], profile: Profile) -> None:
-        self._rewards, self._profile = rewards, profile
+    def __init__(self, rewards: Sequence[WeightedReward], profile: Profile, *, keep: bool = False) -> None:
+        self._rewards, self._profile, self._keep = rewards, profile, keep
         self._batch: object = None
         self._table: list[list[float | None]] = []
 
@@ -43,13 +58,16 @@ class Scorer:
             sample: list[str],
             image_wh: list[Size],
             log_metric: Callable[[str, float], None],
-            **_: Any,
+            **given: Any,
         ) -> list[float | None]:
             # All functions of one step get the same list; it is parsed once.
             if completions is not self._batch:
                 answers, self._table = self.score([turn[0]["content"] for turn in completions], sample, image_wh)
                 log_metric("parse_rate", sum(answer.status != "failed" for answer in answers) / len(answers))
                 self._batch = completions
+                if self._keep:
+                    step, ids = given["trainer_state"].global_step + 1, given["completion_ids"]
+                    given["log_extra"](ROWS, self._rows(step, sample, answers, [len(tokens) for tokens in ids]))
             return [row[number] for row in self._table]
 
         reward.__name__ = name
@@ -64,10 +82,14 @@ class Scorer:
             UsageError: A reward gave something that is not a finite number, or no reward applies to a sample.
         """
         answers, table = [], []
+        # The answers of a group share their sample.
+        samples = {text: Sample.model_validate_json(text) for text in dict.fromkeys(samples_json)}
         for text, sample_json, image_wh in zip(texts, samples_json, images_wh, strict=True):
-            sample = Sample.model_validate_json(sample_json)
+            sample = samples[sample_json]
             answer = self._read(text, sample, image_wh)
-            row = [_checked(name, function(answer, sample), sample) for name, function, _ in self._rewards]
+            row = [
+                checked(name, function(answer, sample), f"sample {sample.id!r}") for name, function, _ in self._rewards
+            ]
             if all(value is None for value in row):
                 names = ", ".join(name for name, _, _ in self._rewards)
                 raise UsageError(f"no reward of {names} applies to sample {sample.id!r} (task {sample.task!r})")
@@ -75,17 +97,26 @@ class Scorer:
             table.append(row)
         return answers, table
 
+    def _rows(
+        self, step: int, samples_json: Sequence[str], answers: Sequence[Answer], tokens: Sequence[int]
+    ) -> list[ScoredRow]:
+        """What is kept of each answer of the batch that has just been scored."""
+        samples = {text: Sample.model_validate_json(text) for text in dict.fromkeys(samples_json)}
+        return [
+            ScoredRow(step, sample.id, sample.image, _truth(sample), answer.status, answer.reason, tuple(row), count)
+            for sample, answer, row, count in zip(
+                (samples[text] for text in samples_json), answers, self._table, tokens, strict=True
+            )
+        ]
+
     def _read(self, text: str, sample: Sample, image_wh: Size) -> Answer:
         frame = self._profile.frame(image_wh) if sample.task == "grounding" else None
         return parse(text, FORMAT_OF_TASK[sample.task], options=sample.options, frame=frame)
 
 
-def _checked(name: str, value: object, sample: Sample) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise UsageError(
-            f"the reward {name!r} gave {value!r} for sample {sample.id!r}",
-            hint="a reward is a finite number, or None where it does not apply",
-        )
-    return float(value)
+def _truth(sample: Sample) -> str:
+    """The right answer, short: a letter, Yes or No, or boxes in pixels of the stored image."""
+    if sample.answer:
+        return sample.answer
+    boxes = [defect.box for defect in sample.defects if defect.box is not None]
+    return "; ".join(", ".join(f"{value:g}" for value in box) for box in boxes)

@@ -7,38 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from iadr1 import rle
 from iadr1.errors import ImageError
 from iadr1.geometry import Size
-from iadr1.images import MAX_PIXELS, file_sha256
+from iadr1.images import file_sha256, image_size
 from iadr1.records import Defect, Sample
 from iadr1.stages.inspect.lines import Fault
 
 _EXIF_ORIENTATION = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-
-
-def header_size(path: Path) -> Size:
-    """(width, height) of an image after EXIF orientation, without decoding its pixels.
-
-    Raises:
-        ImageError: Empty, not an image, or too large.
-    """
-    try:
-        if path.stat().st_size == 0:
-            raise ImageError("the file is empty (0 bytes)", where=str(path))
-        with Image.open(path) as image:
-            # Not `image.getexif()`: for a PNG that decodes all pixels to look for chunks behind them.
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{_text(image.size)} px, above the limit of {MAX_PIXELS // 1_000_000} million")
-            turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1) in _QUARTER_TURNS
-            return (image.height, image.width) if turned else (image.width, image.height)
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=str(path)) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"cannot read the image: {error}", where=str(path)) from error
 
 
 @dataclass(frozen=True)
@@ -78,7 +55,7 @@ class Disk:
             other = _lower_names(full.parent).get(full.name.lower())
             return Look(None, f"no such file; there is {other!r}" if other else "no such file")
         try:
-            return Look(header_size(full))
+            return Look(image_size(full))
         except ImageError as error:
             return Look(None, error.message)
 

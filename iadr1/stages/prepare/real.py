@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +16,8 @@ from iadr1.provenance import describe
 from iadr1.records import Sample
 from iadr1.stages.prepare.output import refuse_foreign, write_samples
 from iadr1.stages.prepare.summary import PrepareSummary, Progress
+
+_BATCH = 16
 
 
 def prepare_source(config: PrepareConfig, source: Source, report: Progress) -> PrepareSummary:
@@ -69,7 +71,10 @@ def _places(config: PrepareConfig, source: Source) -> tuple[Path, Path]:
     if config.out.is_dir():
         raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
     if config.annotations is not None and not config.annotations.exists():
-        raise UsageError(f"no file or folder {str(config.annotations)!r}", hint="--annotations names the JSON with the truth")
+        raise UsageError(
+            f"no file or folder {str(config.annotations)!r}",
+            hint="--annotations names the file with the truth (JSON, YAML or a table)",
+        )
     if config.commercial_only and not permits_commercial(source.licence):
         raise UsageError(
             f"the licence of {source.title} ({source.licence}) does not permit commercial use, or none is stated",
@@ -108,9 +113,18 @@ def _completed(samples: Iterable[Sample], files: Files) -> Iterator[Sample]:
         update = {"image_sha256": facts.sha256, "image_size": facts.size}
         return [sample.model_copy(update=update) for sample in group]
 
+    def complete_all(groups: list[list[Sample]]) -> list[Sample]:
+        return [sample for group in groups for sample in complete(group)]
+
     groups = (list(group) for _, group in groupby(samples, key=lambda sample: sample.image))
-    for group in parallel.ordered(complete, groups):
-        yield from group
+    # Several images at a time: handing each over alone costs more than looking at a small file.
+    for finished in parallel.ordered(complete_all, _batches(groups, _BATCH)):
+        yield from finished
+
+
+def _batches(groups: Iterator[list[Sample]], size: int) -> Iterator[list[list[Sample]]]:
+    while batch := list(islice(groups, size)):
+        yield batch
 
 
 def _counted(found: Iterable[Sample], name: str, report: Progress) -> Iterator[Sample]:

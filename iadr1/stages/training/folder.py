@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
+import re
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from iadr1.config import TrainingConfig
 from iadr1.errors import DataError, OutputError, UsageError
-from iadr1.provenance import describe, write_run
+from iadr1.provenance import describe, digest, plain, write_run
 from iadr1.records import Record, RecordWriter, read_records, write_records, write_text_atomic
+from iadr1.stages.training import processes
 
 
 class Step(Record):
@@ -35,30 +39,51 @@ class Checkpoint:
 
 
 def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
-    """Claim `config.out` for this run: it must be new, or belong to the same command, config and data.
+    """Claim `config.out` for this run: it must be new, or belong to the same command, settings and files.
+
+    The first process writes and holds a lock on the folder as long as it lives; the others only look. What a kill has
+    left of an unfinished checkpoint is deleted.
 
     Returns:
         What `run.json` holds: of a new run a description with `state` `running`, else what the earlier call left
         (`state` `running` or `finished`). A run that stopped before its first step has no claim.
 
     Raises:
-        UsageError: The folder belongs to another run.
-        OutputError: `config.out` is not a folder.
+        UsageError: The folder belongs to another run, or another process is at work in it.
+        OutputError: `config.out` is not a folder, or cannot be written to.
     """
     if config.out.exists() and not config.out.is_dir():
         raise OutputError("this is a file, not a folder", where=str(config.out), hint="choose another --out")
-    extra = {"state": "running", "processes": int(os.environ.get("WORLD_SIZE", "1"))}
-    info = describe(command, config, data=[config.data], extra=extra)
+    info = _description(command, config)
     path = config.out / "run.json"
     begun = any(config.out.glob("checkpoint-*")) or (config.out / "log.jsonl").exists()
     if begun and config.resume == "never":
         raise UsageError("the folder holds a run already, and resume=never", where=str(config.out), hint=_NEXT)
-    if path.exists() and begun:
-        return _same_run(path, info)
-    if begun:
+    if begun and not path.exists():
         raise UsageError("the folder holds a run, but no run.json that says whose", where=str(config.out), hint=_NEXT)
-    write_run(config.out, info)
+    if begun:
+        info = _same_run(path, info)
+    if processes.is_first() and info["state"] != "finished":
+        _lock(config.out)
+        _drop_unfinished(config.out)
+        if not begun:
+            write_run(config.out, info)
     return info
+
+
+_NEXT = "choose another --out, or delete the folder to start anew"
+
+_NEUTRAL = ("out", "nproc", "resume", "log_to", "push_to_hub")
+"""Settings that may change when a run goes on; the number of processes is compared by itself."""
+
+
+def _description(command: str, config: TrainingConfig) -> dict[str, Any]:
+    files = [config.data]
+    if config.deepspeed is not None and Path(config.deepspeed).is_file():
+        files.append(Path(config.deepspeed))
+    extra = {"state": "running", "processes": processes.count()}
+    settings = {key: value for key, value in plain(config).items() if key not in _NEUTRAL}
+    return describe(command, config, data=files, extra=extra) | {"config_hash": digest(settings)}
 
 
 def _same_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
@@ -73,21 +98,66 @@ def _same_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
     return earlier
 
 
-_NEXT = "choose another --out, or delete the folder to start anew"
-
-
 def _differences(earlier: dict[str, Any], info: dict[str, Any]) -> str:
     if earlier["command"] != info["command"]:
         return f"the folder belongs to a run of 'iadr1 {earlier['command']}', this is 'iadr1 {info['command']}'"
     if earlier["processes"] != info["processes"]:
         before, now = earlier["processes"], info["processes"]
-        return f"the run was begun with {before} processes, this is {now}: it would see other samples in each step"
+        return f"the run was begun with {_plural(before)}, this is {now}: it would see other samples in each step"
     hashes = f"the folder belongs to run {earlier['config_hash']}, this is run {info['config_hash']}"
     old, new = earlier["config"], info["config"]
-    keys = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in new if old.get(key) != new.get(key)]
+    keys = [
+        f"{key} {old.get(key)!r} -> {new.get(key)!r}"
+        for key in new
+        if key not in _NEUTRAL and old.get(key) != new.get(key)
+    ]
     if earlier["data"] != info["data"] and not keys:
-        return f"the folder belongs to a run on other data: {', '.join(info['data'])} has changed since"
+        changed = [name for name, sha256 in info["data"].items() if earlier["data"].get(name) != sha256]
+        return f"the folder belongs to a run on other data: {', '.join(changed)} has changed since"
     return f"{hashes}: {', '.join(keys)}"
+
+
+def _plural(processes: int) -> str:
+    return "1 process" if processes == 1 else f"{processes} processes"
+
+
+_LOCKS: dict[Path, TextIO] = {}
+"""Locks this process holds; the system lets go of them when it ends, however it ends."""
+
+
+def _lock(out: Path) -> None:
+    """Keep other processes out of a run's folder: two that write into it would spoil each other's checkpoints."""
+    key = out.resolve()
+    if key in _LOCKS and (key / ".lock").exists():
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(out)) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UsageError(
+            "another process is training in this folder", where=str(out), hint="wait for it, or choose another --out"
+        ) from error
+    except OSError:
+        # A file system without locks: nothing can be known.
+        file.close()
+        return
+    _LOCKS[key] = file
+
+
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+
+
+def _drop_unfinished(out: Path) -> None:
+    """Delete checkpoints that a kill or a full disk has cut off: they hold room and are of no use."""
+    for folder in out.glob("checkpoint-*"):
+        if _CHECKPOINT.fullmatch(folder.name) and folder.is_dir() and not (folder / MARKER).exists():
+            with suppress(OSError):  # the trainer writes over what is left
+                shutil.rmtree(folder)
 
 
 def mark_checkpoint(path: Path, *, config_hash: str, step: int) -> None:
@@ -95,18 +165,25 @@ def mark_checkpoint(path: Path, *, config_hash: str, step: int) -> None:
     write_text_atomic(path / MARKER, json.dumps({"config_hash": config_hash, "step": step}) + "\n")
 
 
-def last_checkpoint(out: Path, config_hash: str) -> Checkpoint | None:
-    """The newest whole checkpoint of this run in `out`; None where there is none."""
+def whole_checkpoints(out: Path, config_hash: str | None = None) -> list[Checkpoint]:
+    """The whole checkpoints in `out`, of one run or of any."""
     found = []
     for marker in out.glob(f"checkpoint-*/{MARKER}"):
         content = json.loads(marker.read_text(encoding="utf-8"))
-        if content["config_hash"] == config_hash:
+        if config_hash in (None, content["config_hash"]):
             found.append(Checkpoint(marker.parent, content["step"]))
-    return max(found, key=lambda checkpoint: checkpoint.step, default=None)
+    return found
+
+
+def last_checkpoint(out: Path, config_hash: str) -> Checkpoint | None:
+    """The newest whole checkpoint of this run in `out`; None where there is none."""
+    return max(whole_checkpoints(out, config_hash), key=lambda checkpoint: checkpoint.step, default=None)
 
 
 def rewind_log(path: Path, step: int, kind: type[E], *, rewrite: bool) -> list[E]:
     """The log up to `step`; with `rewrite` what came after is cut from the file, since these steps are done again.
+
+    Every process calls it; those that do not rewrite read when the one that does is done.
 
     Args:
         path: `log.jsonl`; it may be absent.
@@ -114,11 +191,9 @@ def rewind_log(path: Path, step: int, kind: type[E], *, rewrite: bool) -> list[E
         kind: The record of a line; it has a field `step`.
         rewrite: Whether this process may change the file.
     """
-    if not path.exists():
-        return []
-    with RecordWriter(path):
-        pass  # opening cuts off a half-written last line
-    kept = [entry for entry in read_records(path, kind) if entry.step <= step]
-    if rewrite:
-        write_records(path, kept)
-    return kept
+    if rewrite and path.exists():
+        with RecordWriter(path):
+            pass  # opening cuts off a half-written last line
+        write_records(path, [entry for entry in read_records(path, kind) if entry.step <= step])
+    processes.wait_for_all()
+    return list(read_records(path, kind)) if path.exists() else []

@@ -44,9 +44,7 @@ def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None
     Raises:
         ModelError: The model cannot be loaded, or weights are missing from it.
     """
-    # DeepSpeed and PEFT restore their own checkpoints, into the base.
-    restored_by_trainer = config.deepspeed is not None or config.lora_rank > 0
-    source = base if checkpoint is None or restored_by_trainer else str(checkpoint.path)
+    source = base if checkpoint is None or restored_by_trainer(config) else str(checkpoint.path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model, report = _MODEL.from_pretrained(
@@ -60,11 +58,19 @@ def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None
     if report["missing_keys"] or report["mismatched_keys"]:
         names = ", ".join(sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:5])
         raise ModelError(f"weights are missing or of another shape: {names}", where=source)
+    # Under ZeRO-3 transformers also keeps the renamings that no weight needed, and would save doubled prefixes.
+    if getattr(model, "_weight_conversions", None):
+        model._weight_conversions = [item for item in model._weight_conversions if item.was_used()]
     # TRL loads the KL term's reference model from this name: it must be the base, not the checkpoint.
     model.config._name_or_path = base
     if not config.lora_rank:
         freeze(model, part_names(config.freeze))
     return model
+
+
+def restored_by_trainer(config: TrainingConfig) -> bool:
+    """Whether a checkpoint's weights are restored by the trainer: DeepSpeed's and PEFT's are, into the base."""
+    return config.deepspeed is not None or config.lora_rank > 0
 
 
 def adapters(config: TrainingConfig, profile: Profile) -> Any:

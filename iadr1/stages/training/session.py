@@ -10,10 +10,12 @@ from iadr1.config import TrainingConfig
 from iadr1.errors import UsageError
 from iadr1.models.base import Profile
 from iadr1.models.parts import PartRow
+from iadr1.models.processors import make_ready
 from iadr1.models.profiles import profile_of
-from iadr1.stages.training import policy
+from iadr1.stages.training import policy, processes
 from iadr1.stages.training.folder import Checkpoint
 from iadr1.stages.training.recorder import Recorder
+from iadr1.stages.training.saving import clear_errors
 
 Note = Callable[[str], None]
 """Called with a line the user should see."""
@@ -37,11 +39,15 @@ class Loaded:
 def load(config: TrainingConfig, base: str, checkpoint: Checkpoint | None) -> Loaded:
     """Model and processor, from the base or the checkpoint, and the family's profile within `config.max_pixels`.
 
+    To be called once the trainer's settings are made, which join the processes and start DeepSpeed.
+
     Raises:
         ModelError: They cannot be loaded.
-        UsageError: `max_pixels` is less than the model takes.
+        UsageError: `max_pixels` is less than the model takes, or the launcher's processes are not joined.
     """
-    model, processor = policy.load_policy(base, config, checkpoint), policy.load_processor(base)
+    processes.check_joined()
+    model = policy.load_policy(base, config, checkpoint)
+    processor = make_ready(model, policy.load_processor(base))
     profile = profile_of(model.config, processor)
     if config.max_pixels is not None:
         if config.max_pixels < profile.min_pixels:
@@ -57,16 +63,19 @@ def finish(
 
     Raises:
         ModelError: Other parts are trainable than asked for, or a checkpoint's weights were not restored.
+        OutputError: The disk is full; the last whole checkpoint stays.
     """
     table = policy.check_parts(trainer.model, config)
     for row in table:
         note(f"{row.part:<10} {row.parameters:>14,} parameters, {row.trainable:>14,} trained")
-    if loaded.checkpoint is None:
-        trainer.train()
-    elif loaded.done < steps:
-        note(f"going on from step {loaded.done}: {loaded.checkpoint.path}")
-        if config.deepspeed is None and not config.lora_rank:
-            recorder.expected = policy.fingerprint(loaded.model)
-        trainer.train(resume_from_checkpoint=str(loaded.checkpoint.path))
-    trainer.save_model(str(config.out / "model"))
+    with clear_errors(config.out):
+        if loaded.checkpoint is None:
+            trainer.train()
+        elif loaded.done < steps or policy.restored_by_trainer(config):
+            note(f"going on from step {loaded.done}: {loaded.checkpoint.path}")
+            if not policy.restored_by_trainer(config):
+                recorder.expected = policy.fingerprint(loaded.model)
+            # With all steps done this only restores the weights.
+            trainer.train(resume_from_checkpoint=str(loaded.checkpoint.path))
+        trainer.save_model(str(config.out / "model"))
     return table

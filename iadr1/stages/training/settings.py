@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import iadr1
 from iadr1.config import TrainingConfig
 from iadr1.errors import MissingExtraError, UsageError
+from iadr1.stages.training import processes
 
 _DEEPSPEED = Path(iadr1.__file__).parent / "recipes" / "deepspeed"
 
@@ -23,10 +26,16 @@ def common_settings(config: TrainingConfig, *, steps: int) -> dict[str, Any]:
 
     Raises:
         MissingExtraError: DeepSpeed, or the package that `log_to` names, is not installed.
+        UsageError: GPUs are asked for that are not there, or no such DeepSpeed file.
     """
     import torch
 
+    processes.check_cards()
+    if config.deepspeed is None:
+        processes.check_accelerate(bf16=config.bf16)
     on_cpu = not torch.cuda.is_available()
+    if on_cpu and config.attention.startswith("flash_attention"):
+        raise UsageError(f"attention={config.attention} needs a GPU, there is none here", hint="attention=auto")
     return {
         "output_dir": str(config.out),
         "use_cpu": on_cpu,
@@ -73,18 +82,56 @@ def _deepspeed(config: TrainingConfig) -> str | None:
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in _DEEPSPEED.glob("*.json")))
         raise UsageError(f"no DeepSpeed settings {config.deepspeed!r}", hint=f"known: {known}, or a JSON file")
-    import torch
-
-    deepspeed: Any = importlib.import_module("deepspeed")
-
-    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo")
+    _start_deepspeed()
     return str(path)
 
 
+def _start_deepspeed() -> None:
+    """Join the processes: without this ZeRO-3 takes itself for alone while the model is loaded."""
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        _check_compiler()
+    deepspeed: Any = importlib.import_module("deepspeed")
+    deepspeed.init_distributed(dist_backend="gloo" if on_cpu else "nccl")
+
+
+def _check_compiler() -> None:
+    """On the CPU several processes talk through a library that DeepSpeed builds when it is first used.
+
+    Raises:
+        UsageError: It cannot be built here.
+    """
+    if shutil.which("ninja") is None and importlib.util.find_spec("ninja") is not None:
+        # Installed, but its environment is not activated.
+        os.environ["PATH"] = f"{importlib.import_module('ninja').BIN_DIR}{os.pathsep}{os.environ.get('PATH', '')}"
+    for program in (os.environ.get("CXX", "g++"), "ninja"):
+        if processes.count() > 1 and shutil.which(program) is None:
+            raise UsageError(
+                f"DeepSpeed without a GPU needs the program {program!r}, which is not found",
+                hint="apt install g++, pip install ninja",
+            )
+
+
+LOG_TO = ("tensorboard", "wandb", "trackio", "none")
+"""Where the figures of each step go besides `log.jsonl`."""
+
+
 def _report_to(config: TrainingConfig) -> str:
-    """TensorBoard is left out where it is not installed, as it only draws what `log.jsonl` holds as well."""
+    """TensorBoard is left out where it is not installed, as it only draws what `log.jsonl` holds as well.
+
+    Raises:
+        UsageError: It is none of `LOG_TO`.
+        MissingExtraError: Its package is not installed.
+    """
+    if config.log_to not in LOG_TO:
+        raise UsageError(f"no log_to {config.log_to!r}", hint=f"known: {', '.join(LOG_TO)}")
     if config.log_to == "tensorboard":
         return "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
     if config.log_to != "none" and importlib.util.find_spec(config.log_to) is None:
-        raise MissingExtraError(config.log_to, config.log_to, purpose=f"log_to={config.log_to}")
+        error = MissingExtraError(config.log_to, config.log_to, purpose=f"log_to={config.log_to}")
+        error.hint = f"install it with: pip install {config.log_to}"  # it is no extra of ours
+        raise error
     return config.log_to

@@ -1,0 +1,199 @@
+"""How long prompts are, in tokens, and whether they and their answers fit into the model's context.
+
+Text is tokenised in batches and image tokens are foreseen from the images' sizes by the family's profile: no image is
+decoded and no model is run. Both trainers pass prompts on whole, so one that is too long fails hours into a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iadr1.errors import DataError
+from iadr1.geometry import Size
+from iadr1.images import image_size
+from iadr1.models.base import Profile
+from iadr1.prompts import Format, render_prompt, render_target
+from iadr1.records import Sample
+from iadr1.stages.training.data import slots
+
+Dialogue = list[dict[str, Any]]
+TextTokens = Callable[[list[Dialogue]], list[int]]
+"""From dialogues to the tokens of their text, marks of images not counted."""
+
+BATCH = 256
+"""Dialogues tokenised at once."""
+CHARACTERS_PER_TOKEN = 3.0
+"""Of English prompts with tags, on the careful side: where there is no tokenizer to ask."""
+TEMPLATE_TOKENS = 32
+"""Of a chat template around one question, on the careful side."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a run asks, and how.
+
+    Attributes:
+        samples: In the order of `file`.
+        file: Where they were read, for messages.
+        root: Folder their image paths are relative to.
+        shots: References shown before each image.
+        format_of: The format a sample is answered in.
+        with_answers: The perfect answer belongs to the sequence (SFT).
+    """
+
+    samples: Sequence[Sample]
+    file: Path
+    root: Path
+    shots: int
+    format_of: Callable[[Sample], Format]
+    with_answers: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One sample's prompt.
+
+    Attributes:
+        id: The sample's.
+        text_tokens: Tokens of everything that is not an image, with the answer where that is trained on.
+        images: Stored size of each image, (width, height) in pixels.
+    """
+
+    id: str
+    text_tokens: int
+    images: tuple[Size, ...]
+
+    def image_tokens(self, profile: Profile) -> int:
+        """Tokens that hold the images.
+
+        Raises:
+            ImageError: An image of such a size cannot be taken.
+        """
+        return sum(profile.image_tokens(size, images=len(self.images)) for size in self.images)
+
+    def tokens(self, profile: Profile) -> int:
+        """All tokens of the prompt."""
+        return self.text_tokens + self.image_tokens(profile)
+
+
+def measure(questions: Questions, profile: Profile, text_tokens: TextTokens) -> list[Prompt]:
+    """The prompts of all samples, in order.
+
+    Raises:
+        ImageError: The header of an image cannot be read.
+    """
+    known: dict[str, Size] = {}
+    sizes = [_sizes(sample, questions, known) for sample in questions.samples]
+    counts: list[int] = []
+    for start in range(0, len(sizes), BATCH):
+        part = zip(questions.samples[start : start + BATCH], sizes[start : start + BATCH], strict=True)
+        counts += text_tokens([_dialogue(sample, own[-1], questions, profile) for sample, own in part])
+    return [Prompt(sample.id, count, own) for sample, count, own in zip(questions.samples, counts, sizes, strict=True)]
+
+
+def _dialogue(sample: Sample, image_wh: Size, questions: Questions, profile: Profile) -> Dialogue:
+    fmt = questions.format_of(sample)
+    prompt = render_prompt(sample, fmt, shots=questions.shots)
+    if not questions.with_answers:
+        return prompt
+    answer = render_target(sample, fmt, frame=profile.frame(image_wh))
+    return [*prompt, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
+
+
+def _sizes(sample: Sample, questions: Questions, known: dict[str, Size]) -> tuple[Size, ...]:
+    """Sizes of a prompt's images in their order; a file is looked at once, and not where the sample says its size."""
+    if sample.image_size is not None:
+        known.setdefault(sample.image, sample.image_size)
+    for path in slots(sample, questions.shots):
+        if path not in known:
+            known[path] = image_size(questions.root / path)
+    return tuple(known[path] for path in slots(sample, questions.shots))
+
+
+def tokenized(processor: Any) -> TextTokens:
+    """Counts with the model's own chat template and tokenizer, exactly what the processor makes of the text."""
+    # InternVL's processor writes these around each image, in place of the template's mark.
+    wraps = hasattr(processor, "start_image_token") and hasattr(processor, "end_image_token")
+
+    def count(dialogues: list[Dialogue]) -> list[int]:
+        texts = [
+            processor.apply_chat_template(
+                dialogue, tokenize=False, add_generation_prompt=dialogue[-1]["role"] != "assistant"
+            )
+            for dialogue in dialogues
+        ]
+        ids = processor.tokenizer(texts, add_special_tokens=False).input_ids
+        images = [_images(dialogue) for dialogue in dialogues]
+        # The template's mark of an image is one token, which the image's own take the place of.
+        return [len(row) + (1 if wraps else -1) * number for row, number in zip(ids, images, strict=True)]
+
+    return count
+
+
+def estimated(dialogues: list[Dialogue]) -> list[int]:
+    """Counts without a tokenizer: a guess from the number of characters, on the careful side."""
+    return [TEMPLATE_TOKENS + round(_characters(dialogue) / CHARACTERS_PER_TOKEN) for dialogue in dialogues]
+
+
+def _parts(dialogue: Dialogue) -> list[dict[str, str]]:
+    return [part for message in dialogue for part in message["content"]]
+
+
+def _images(dialogue: Dialogue) -> int:
+    return sum(part["type"] == "image" for part in _parts(dialogue))
+
+
+def _characters(dialogue: Dialogue) -> int:
+    return sum(len(part.get("text", "")) for part in _parts(dialogue))
+
+
+def context_limit(model_config: Any) -> int:
+    """Tokens that the language model was made for: `max_position_embeddings`."""
+    return int(model_config.get_text_config().max_position_embeddings)
+
+
+def check_context(
+    questions: Questions, *, profile: Profile, processor: Any, model_config: Any, max_new_tokens: int = 0
+) -> list[Prompt]:
+    """Make sure, before training starts, that every prompt and the longest answer to it fit into the context.
+
+    Args:
+        questions: The samples and how they are questions.
+        profile: The model's, within the run's `max_pixels`.
+        processor: The model's.
+        model_config: The model's transformers config.
+        max_new_tokens: Room for an answer; 0 where `questions.with_answers`.
+
+    Returns:
+        The prompts, measured.
+
+    Raises:
+        DataError: One does not fit; the longest is named, with its tokens, the limit and what to do.
+        ImageError: An image cannot be read or taken.
+    """
+    prompts = measure(questions, profile, tokenized(processor))
+    limit = context_limit(model_config)
+    longest = max(prompts, key=lambda prompt: prompt.tokens(profile))
+    if longest.tokens(profile) + max_new_tokens > limit:
+        raise too_long(longest, profile, file=questions.file, limit=limit, max_new_tokens=max_new_tokens)
+    return prompts
+
+
+def too_long(prompt: Prompt, profile: Profile, *, file: Path, limit: int, max_new_tokens: int) -> DataError:
+    """The error about a prompt that does not fit."""
+    images, tokens = prompt.image_tokens(profile), prompt.tokens(profile)
+    answer = f" and {max_new_tokens} of the answer" if max_new_tokens else ""
+    others = "" if len(prompt.images) == 1 else f" in {len(prompt.images)} images"
+    # The larger share is what can be made smaller.
+    steps = ["lower max_pixels" if images > prompt.text_tokens else "leave the sample out"]
+    steps += ["fewer shots"] if len(prompt.images) > 1 else []
+    steps += ["lower max_new_tokens"] if max_new_tokens > 0 else []
+    return DataError(
+        f"sample {prompt.id!r} has {tokens} tokens ({prompt.text_tokens} of text, {images}{others}){answer}: "
+        f"the model's context holds {limit}",
+        where=str(file),
+        hint="; ".join(steps),
+    )

@@ -1,0 +1,229 @@
+"""Going on after `kill -9` ends in the very weights of a run that was left alone; what is refused; a full disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iadr1.config import SftConfig, TrainConfig
+from iadr1.errors import OutputError, UsageError
+from iadr1.stages import sft
+from iadr1.stages.training import folder as folders
+from iadr1.stages.training.folder import Step, last_checkpoint, mark_checkpoint, open_run, rewind_log, whole_checkpoints
+from iadr1.stages.training.limits import check_grpo
+from iadr1.stages.training.saving import clear_errors
+from tests.stages.launching import difference, kill_after_checkpoint, prepare, python, run, weights, words
+
+LORA = ("lora_rank=4", "learning_rate=1e-2")
+needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_model: Path) -> SftConfig:
+    data = prepare(tmp_path)
+    return SftConfig(model=str(tiny_model), data=data, out=tmp_path / "run", steps=2, batch_size=2, log_to="none")
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [
+        pytest.param("sft", (), id="sft"),
+        pytest.param("sft", ("nproc=2", "gradient_accumulation=2"), id="sft-ddp"),
+        pytest.param("sft", ("nproc=2", "deepspeed=zero3"), id="sft-zero3", marks=needs_deepspeed),
+        # One pass more over each set of answers, and the KL term against the base.
+        pytest.param("train", (*LORA, "iterations=2", "gradient_accumulation=2", "beta=0.1"), id="grpo-lora"),
+        pytest.param("train", ("nproc=2", "beta=0.1"), id="grpo-ddp"),
+        pytest.param("train", ("nproc=2", "deepspeed=zero2"), id="grpo-zero2", marks=needs_deepspeed),
+    ],
+)
+def test_a_killed_run_ends_in_the_weights_of_a_straight_one(
+    tmp_path: Path, tiny_model: Path, stage: str, more: tuple[str, ...]
+) -> None:
+    prepare(tmp_path)
+
+    def command(out: str) -> list[str]:
+        return python("-m", "iadr1", *words(stage, tmp_path, tiny_model, out, "steps=6", "save_steps=2", *more))
+
+    straight = run(command("straight"), tmp_path)
+    assert straight.code == 0, straight.err[-3000:]
+    delay = random.uniform(0, 1.5)
+    code = kill_after_checkpoint(command("killed"), tmp_path, "killed", delay=delay)
+    # A run that was too quick to be killed would show nothing.
+    assert code != 0 or delay > 0.5, "the run was over before it could be killed"
+    again = run(command("killed"), tmp_path)
+    assert again.code == 0, again.err[-3000:]
+    assert difference(tmp_path / "killed" / "model", tmp_path / "straight" / "model") == 0.0, f"killed {delay} s after"
+    before = tmp_path / "straight" / "checkpoint-4"
+    assert difference(before, tmp_path / "straight" / "model") > 0.0  # else any checkpoint would do
+    assert weights(before).keys() == weights(tmp_path / "killed" / "model").keys()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def test_adapters_are_restored_where_only_the_saving_was_left(config: SftConfig) -> None:
+    config = dataclasses.replace(config, lora_rank=4, learning_rate=1e-2, save_steps=1)
+    first = sft.run(config)
+    kept = shutil.copytree(first.model, config.out.with_name("kept"))
+    shutil.rmtree(first.model)
+    info = json.loads((config.out / "run.json").read_text(encoding="utf-8"))
+    (config.out / "run.json").write_text(json.dumps(info | {"state": "running"}), encoding="utf-8")
+    again = sft.run(config)
+    assert (again.resumed_from, again.steps) == (2, 2)
+    assert difference(first.model, kept) == 0.0
+    assert any((values != 0).any() for name, values in weights(kept).items() if "lora_B" in name)
+
+
+# --- whose folder it is -------------------------------------------------------------------------------------------
+
+
+def begin(config: SftConfig, **environment: str) -> dict[str, Any]:
+    """Claim the folder as a run does, with a first checkpoint."""
+    info = open_run("sft", config)
+    (config.out / "checkpoint-1").mkdir()
+    mark_checkpoint(config.out / "checkpoint-1", config_hash=info["config_hash"], step=1)
+    return info
+
+
+def test_another_number_of_processes_is_refused(config: SftConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert begin(config)["processes"] == 2
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match="the run was begun with 2 processes, this is 4: it would see other samples"):
+        open_run("sft", config)
+    monkeypatch.delenv("WORLD_SIZE")
+    with pytest.raises(UsageError, match="begun with 2 processes, this is 1"):
+        open_run("sft", config)
+
+
+def test_what_changes_no_weight_may_change(config: SftConfig) -> None:
+    info = begin(config)
+    moved = config.out.rename(config.out.with_name("moved"))
+    free = dataclasses.replace(config, out=moved, nproc=2, log_to="tensorboard", push_to_hub="me/model")
+    assert open_run("sft", free)["config_hash"] == info["config_hash"]
+    with pytest.raises(UsageError, match=r"seed 42 -> 43$|seed 42 -> 43 \("):
+        open_run("sft", dataclasses.replace(free, seed=43))
+
+
+def test_never_refuses_a_begun_run_and_auto_goes_on_with_what_never_began(config: SftConfig) -> None:
+    never = dataclasses.replace(config, resume="never")
+    begin(never)
+    with pytest.raises(UsageError, match="holds a run already, and resume=never"):
+        open_run("sft", never)
+    assert last_checkpoint(config.out, open_run("sft", config)["config_hash"]) is not None
+
+
+def test_a_changed_deepspeed_file_is_refused(config: SftConfig) -> None:
+    settings = config.data.with_name("ds.json")
+    settings.write_text('{"zero_optimization": {"stage": 2}}', encoding="utf-8")
+    config = dataclasses.replace(config, deepspeed=str(settings))
+    begin(config)
+    open_run("sft", config)
+    settings.write_text('{"zero_optimization": {"stage": 3}}', encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"on other data: {settings} has changed since"):
+        open_run("sft", config)
+
+
+def test_two_processes_cannot_train_in_one_folder(config: SftConfig) -> None:
+    begin(config)
+    open_run("sft", config)  # this process holds it already
+    code = (
+        "from pathlib import Path; from iadr1.config import SftConfig; from iadr1.stages.training.folder import open_run;"
+        f"open_run('sft', SftConfig(model={config.model!r}, data=Path({str(config.data)!r}), "
+        f"out=Path({str(config.out)!r}), steps=2, batch_size=2, log_to='none'))"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another process is training in this folder" in other.stderr
+    folders._LOCKS.pop(config.out.resolve()).close()
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_only_the_first_process_writes(config: SftConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert open_run("sft", config)["processes"] == 2
+    assert not config.out.exists()
+    config.out.mkdir()
+    log = config.out / "log.jsonl"
+    log.write_text('{"step": 1}\n{"step": 2}\n', encoding="utf-8")
+    assert [entry.step for entry in rewind_log(log, 2, Step, rewrite=False)] == [1, 2]
+    assert [entry.step for entry in rewind_log(log, 1, Step, rewrite=True)] == [1]
+    assert log.read_text(encoding="utf-8") == '{"step":1}\n'
+
+
+def test_an_unfinished_checkpoint_is_deleted_and_others_stay(config: SftConfig) -> None:
+    begin(config)
+    for name in ("checkpoint-2", "checkpoint-best", "model"):
+        (config.out / name).mkdir()
+        (config.out / name / "half.safetensors").write_bytes(b"half")
+    info = open_run("sft", config)
+    assert {path.name for path in config.out.glob("[cm]*")} == {"checkpoint-1", "checkpoint-best", "model"}
+    assert [checkpoint.step for checkpoint in whole_checkpoints(config.out, info["config_hash"])] == [1]
+
+
+def test_a_checkpoint_in_the_middle_of_a_set_of_answers_is_refused() -> None:
+    check_grpo(TrainConfig(iterations=5))
+    with pytest.raises(UsageError, match="save_steps 5 is not a multiple of iterations 2"):
+        check_grpo(TrainConfig(iterations=2))
+
+
+# --- a full disk --------------------------------------------------------------------------------------------------
+
+# From the second step on, no file may become larger than this: writing a checkpoint fails in the middle, as on a disk
+# that is full. In torch's C++ (the optimizer) or safetensors' Rust (the weights), whichever is the first.
+FULL = """
+import resource, signal
+from pathlib import Path
+from iadr1 import cli
+from iadr1.stages.training.recorder import Recorder
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+on_log = Recorder.on_log
+
+def limited(self, args, state, control, **kwargs):
+    on_log(self, args, state, control, **kwargs)
+    if state.global_step == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+
+Recorder.on_log = limited
+cli.main({words!r})
+"""
+
+
+@pytest.mark.parametrize(("size", "says"), [(900_000, "the disk is full"), (300_000, "File too large")])
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
+    tmp_path: Path, tiny_model: Path, size: int, says: str
+) -> None:
+    prepare(tmp_path)
+    command = words("sft", tmp_path, tiny_model, "run", "steps=3", "save_steps=1")
+    result = run(python("-c", FULL.format(size=size, words=command)), tmp_path)
+    assert result.code == 1
+    errors = [line for line in result.err.splitlines() if "rror" in line]
+    assert len(errors) == 1, result.err
+    assert f"{tmp_path / 'run'}: cannot save: {says}" in errors[0]
+    assert "goes on from checkpoint-1, which is whole" in errors[0]
+    again = run(python("-m", "iadr1", *command), tmp_path)
+    assert again.code == 0, again.err[-2000:]
+    assert "went on" in again.out or "going on from step 1" in again.err
+
+
+def test_other_errors_of_the_trainer_pass_as_they_are(tmp_path: Path) -> None:
+    for error in (RuntimeError("a bug"), FileNotFoundError(2, "No such file")):
+        with pytest.raises(type(error)) as caught, clear_errors(tmp_path):
+            raise error
+        assert caught.value is error
+    with (
+        pytest.raises(OutputError, match="No space left on device .make room, then .* from its beginning"),
+        clear_errors(tmp_path),
+    ):
+        raise OSError(28, os.strerror(28))
