@@ -80,7 +80,7 @@ _KEY_TEXTS: Mapping[str, str] = {
     "epsilon_high": "the same upwards, where it differs (clip-higher)",
     "temperature": "how varied the answers are",
     "top_p": "answers are drawn from the likeliest tokens of this joint probability",
-    "top_k": "... and from this many likeliest tokens; 0 sets no limit",
+    "top_k": "and from at most so many likeliest tokens; 0 sets no limit",
     "loss": "grpo, dapo, dr_grpo, bnpo, cispo or sapo",
     "scale_rewards": "spread that rewards are divided by: group, batch or none",
     "importance": "likelihood ratios by token, or by sequence (GSPO)",

@@ -64,9 +64,8 @@ def _data(plan: Plan) -> None:
     data, profile = plan.data, plan.model.profile
     if data.samples is None:
         terminal.say(f"Data: {data.file} is not there yet, so the data are unknown.")
-        terminal.say(
-            f"Assumed: images of {profile.cap_wh[0]}x{profile.cap_wh[1]} px, {data.prompts[0].text_tokens} tokens of text"
-        )
+        width, height = profile.cap_wh
+        terminal.say(f"Assumed: images of {width}x{height} px, {data.prompts[0].text_tokens} tokens of text")
     else:
         terminal.say(f"Data: {data.samples} samples, {data.images} images, from {data.file}")
         if not data.exact:
@@ -89,8 +88,7 @@ def _steps(plan: Plan) -> None:
     parts = ["unknown" if steps.steps is None else f"{steps.steps:,}", f"{steps.questions} questions"]
     parts += [] if steps.completions is None else [f"{steps.completions} answers"]
     rounds = "" if steps.rounds is None else f", {steps.rounds:.1f} rounds over the data"
-    gpus = "1 GPU" if plan.setup.processes == 1 else f"{plan.setup.processes} GPUs"
-    terminal.say(f"Steps: {parts[0]}, each of {' and '.join(parts[1:])} on {gpus}{rounds}")
+    terminal.say(f"Steps: {parts[0]}, each of {' and '.join(parts[1:])} on {_gpus(plan.setup.processes)}{rounds}")
     terminal.say()
 
 
@@ -110,7 +108,7 @@ def _memory(plan: Plan) -> None:
 
     setup = plan.setup
     zero = "no ZeRO" if setup.zero is None else f"ZeRO-{setup.zero}"
-    title = f"Memory of one GPU in GiB, computed, not measured ({zero}, {setup.processes} processes)"
+    title = f"Memory of one of {_gpus(setup.processes)} in GiB, computed, not measured ({zero})"
     table = _table(title, "", *MOMENTS, numbers=(1, 2, 3))
     for item in sorted(plan.memory.items, key=lambda item: -item.size):
         table.add_row(item.name, *(_gib(item.size) if moment in item.moments else "" for moment in MOMENTS))
@@ -125,7 +123,7 @@ def _memory(plan: Plan) -> None:
 def _grid(plan: Plan) -> None:
     from iadr1.stages.training.plan import GRID_PROCESSES, GRID_STAGES
 
-    columns = [f"{processes} GPU{'s' if processes > 1 else ''}" for processes in GRID_PROCESSES]
+    columns = [_gpus(processes) for processes in GRID_PROCESSES]
     title = "Peak of one GPU in GiB, and the smallest card it fits on, with these settings otherwise"
     table = _table(title, "", *columns, numbers=(1, 2, 3, 4))
     for stage in GRID_STAGES:
@@ -153,3 +151,7 @@ def _gib(size: int) -> str:
 
 def _card(card: int | None) -> str:
     return "none" if card is None else f"{card} GB"
+
+
+def _gpus(processes: int) -> str:
+    return "1 GPU" if processes == 1 else f"{processes} GPUs"

@@ -75,6 +75,8 @@ def sft(
         summary = stage.run(config, on_log=on_log, on_note=terminal.note)
     if summary.already_finished:
         terminal.say(f"this run is already finished: {summary.steps} steps (choose another --out to train again)")
+    elif summary.resumed_from is not None:
+        terminal.say(f"went on from step {summary.resumed_from}")
     for line in terminal.curve(losses):
         terminal.say(line)
     terminal.say(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iadr1.datasets.files import Files, Missing
+from iadr1.licences import permits_commercial
 from iadr1.records import Sample
 
 
@@ -35,7 +36,6 @@ class Source:
             samples one by one; `DataError` where the folder is not what it should be.
         title: Its name in full.
         licence: Its licence as stated by its owners, as an SPDX id where there is one.
-        commercial: Whether that licence permits commercial use; None where nothing is stated.
         page: The official page.
         citation: Authors, venue, year.
         tree: Its layout in one line.
@@ -47,13 +47,17 @@ class Source:
     scan: Callable[..., Iterator[Sample]]
     title: str
     licence: str
-    commercial: bool | None
     page: str
     citation: str
     tree: str
     options: tuple[str, ...] = ()
     hub: Hub | None = None
     notes: Callable[[Path], Mapping[str, Any]] | None = None
+
+    @property
+    def commercial(self) -> bool | None:
+        """Whether the licence permits commercial use; None where that cannot be told."""
+        return permits_commercial(self.licence)
 
     def read(self, root: Path, *, missing: Missing = "error", **options: Any) -> Iterator[Sample]:
         """The samples of a folder; `options` as the set's `scan` takes them."""

@@ -39,7 +39,6 @@ SOURCE = Source(
     scan=scan,
     title="BTAD",
     licence="CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://avires.dimi.uniud.it/papers/btad/btad.zip",
     citation="Mishra et al., ISIE 2021, arXiv 2104.10036",
     tree="PRODUCT/train/ok/0000.bmp, PRODUCT/test/ko/0000.bmp, PRODUCT/ground_truth/ko/0000.png (or .bmp)",

@@ -186,7 +186,6 @@ SOURCE = Source(
     scan=scan,
     title="COCO instances",
     licence=OWN_LICENCE,
-    commercial=None,
     page=OWN_PAGE,
     citation="format: Lin et al., ECCV 2014, arXiv 1405.0312",
     tree="annotations.json (or annotations/*.json, SPLIT/_annotations.coco.json) and the images it names",

@@ -133,7 +133,6 @@ SOURCE = Source(
     scan=scan,
     title="DAGM 2007",
     licence="none stated",
-    commercial=None,
     page="https://hci.iwr.uni-heidelberg.de/content/weakly-supervised-learning-industrial-optical-inspection",
     citation="Wieler and Hahn, Weakly supervised learning for industrial optical inspection, DAGM symposium 2007",
     tree="Class1/{Train,Test}/0001.PNG with Class1/{Train,Test}/Label/{Labels.txt,0002_label.PNG}, "

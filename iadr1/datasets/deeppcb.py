@@ -118,7 +118,6 @@ SOURCE = Source(
     scan=scan,
     title="DeepPCB",
     licence="MIT; research purpose only",
-    commercial=None,
     page="https://github.com/tangsanli5201/DeepPCB",
     citation="Tang et al., Online PCB defect detector on a new PCB defect dataset, arXiv 1902.06197",
     tree="PCBData/trainval.txt, PCBData/test.txt, PCBData/group00041/00041/00041000_{test,temp}.jpg, "

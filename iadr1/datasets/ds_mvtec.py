@@ -135,7 +135,6 @@ SOURCE = Source(
     scan=scan,
     title="DS-MVTec (Defect Spectrum)",
     licence="MIT AND CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://huggingface.co/datasets/DefectSpectrum/Defect_Spectrum",
     citation="Yang et al., ECCV 2024, arXiv 2310.17316",
     tree="CATEGORY/image/TYPE/000.png, CATEGORY/mask/TYPE/000_mask.png, also inside DS-MVTec/ beside MVTec-AD/",

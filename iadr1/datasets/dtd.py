@@ -60,7 +60,6 @@ SOURCE = Source(
     scan=scan,
     title="DTD-Synthetic",
     licence="none stated",
-    commercial=None,
     page="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
     citation="Aota et al., Zero-shot versus many-shot: unsupervised texture anomaly detection, WACV 2023",
     tree="TEXTURE/train/good/000.png, TEXTURE/test/{good,bad}/000.png, TEXTURE/ground_truth/bad/000_mask.png",

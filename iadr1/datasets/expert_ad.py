@@ -218,7 +218,6 @@ SOURCE = Source(
     scan=scan,
     title="Expert-AD",
     licence="none stated",
-    commercial=None,
     page="https://huggingface.co/datasets/yanhui01/Expert-AD",
     citation="Li et al., IAD-R1, arXiv 2508.09178",
     tree='NAME.json, a list of {"images", "messages"} (PA-SFT) or {"image", "problem", "solution"} (SC-GRPO), '

@@ -30,10 +30,14 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """Size of a mask as (width, height) in pixels, and its regions."""
+    """Size of a mask as (width, height) in pixels, its regions, and whether it is empty.
+
+    Regions leave out what is smaller than a few pixels, so that a mask without regions need not be empty.
+    """
 
     size: Size
     regions: tuple[Region, ...]
+    empty: bool
 
 
 class Facts:
@@ -51,7 +55,7 @@ class Facts:
         if path is not None and path.is_file():
             try:
                 value = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:  # a cache: whatever cannot be read is made again
+            except (ValueError, RecursionError):  # a cache: whatever cannot be read is made again
                 value = None
             self._known = value if isinstance(value, dict) else {}
 
@@ -64,10 +68,11 @@ class Facts:
             found = {"stat": stamp}
         return self._used.setdefault(name, found)
 
-    def save(self) -> None:
-        """Write down what this run used, for the next one."""
+    def save(self, *, complete: bool = True) -> None:
+        """Write down what this run used, for the next one; of a run that was cut short also what it did not reach."""
         if self._path is not None:
-            write_text_atomic(self._path, json.dumps(self._used, ensure_ascii=False) + "\n")
+            kept = self._used if complete else self._known | self._used
+            write_text_atomic(self._path, json.dumps(kept, ensure_ascii=False) + "\n")
 
 
 class Files:
@@ -172,13 +177,15 @@ class Files:
         Raises:
             ImageError: It is not an image, or cannot be read.
         """
-        entry, key = self.facts.entry(path, self.root / path), f"regions>{threshold}"
-        if key not in entry:
+        entry = self.facts.entry(path, self.root / path)
+        key, empty = f"regions>{threshold}", f"empty>{threshold}"
+        if key not in entry or empty not in entry:
             pixels = open_mask(self.root / path, threshold=threshold)
             entry["mask_size"] = (pixels.shape[1], pixels.shape[0])
+            entry[empty] = not pixels.any()
             entry[key] = [[*region.box, region.area_px] for region in regions(pixels)]
         found = tuple(Region((x1, y1, x2, y2), area) for x1, y1, x2, y2, area in entry[key])
-        return MaskFacts((entry["mask_size"][0], entry["mask_size"][1]), found)
+        return MaskFacts((entry["mask_size"][0], entry["mask_size"][1]), found, entry[empty])
 
     def sample(self, where: str, **fields: Any) -> Sample | None:
         """A `Sample` from its fields, by the rule for absent files; its image and references must have been added.

@@ -202,7 +202,6 @@ SOURCE = Source(
     scan=scan,
     title="Photos sorted into folders",
     licence=OWN_LICENCE,
-    commercial=None,
     page=OWN_PAGE,
     citation="none",
     tree="[PRODUCT/][train/|test/]good/001.png, .../TYPE/003.png, [PRODUCT/]ground_truth/TYPE/003_mask.png",

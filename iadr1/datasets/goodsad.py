@@ -39,7 +39,6 @@ SOURCE = Source(
     scan=scan,
     title="GoodsAD",
     licence="none stated",
-    commercial=None,
     page="https://github.com/jianzhang96/GoodsAD",
     citation="Zhang et al., IEEE RA-L 2024, arXiv 2307.04956",
     tree="CATEGORY/train/good/000000.jpg, CATEGORY/test/TYPE/000000.jpg, CATEGORY/ground_truth/TYPE/000000.png",

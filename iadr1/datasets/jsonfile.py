@@ -14,7 +14,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         DataError: It cannot be read, is nested too deeply, is not UTF-8 or not JSON (`where` holds file, line and
-            column), or an object has the same key twice.
+            column), holds a number of thousands of digits, or an object has the same key twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -27,6 +27,8 @@ def read_json(path: Path) -> Any:
         raise DataError(f"not JSON: {error.msg} in column {error.colno}", where=where) from error
     except RecursionError as error:
         raise DataError("nested too deeply to be read", where=str(path)) from error
+    except ValueError as error:  # Python refuses whole numbers of more than 4300 digits
+        raise DataError(f"not JSON that can be read: {error}", where=str(path)) from error
     except _DuplicateKeyError as error:
         raise DataError(f"the key {error.key!r} occurs twice in one object", where=str(path)) from error
 

@@ -183,7 +183,6 @@ SOURCE = Source(
     scan=scan,
     title="labelme",
     licence=OWN_LICENCE,
-    commercial=None,
     page=OWN_PAGE,
     citation="format: Wada, labelme, doi 10.5281/zenodo.5711226",
     tree="001.jpg beside 001.json, in any folders; normal images without JSON in good/",

@@ -126,7 +126,6 @@ SOURCE = Source(
     scan=scan,
     title="Magnetic-tile defects",
     licence="none stated",
-    commercial=None,
     page="https://github.com/abin24/Magnetic-tile-defect-datasets.",
     citation="Huang et al., Surface defect saliency of magnetic tile, The Visual Computer 2020, "
     "doi 10.1007/s00371-018-1588-5",

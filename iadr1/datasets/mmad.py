@@ -133,7 +133,7 @@ def _masks(root: Path, key: str, mask: Any, where: str) -> tuple[str, ...]:
         dataset = _DATASETS.get(dataset, dataset)
     path = PurePosixPath(dataset, category, mask)
     folder = path if path.name == image.stem else path.parent
-    if folder.name == image.stem and ".." not in folder.parts:
+    if folder.name == image.stem and not folder.is_absolute() and ".." not in folder.parts:
         found = tuple(file.relative_to(root).as_posix() for file in image_files(root / folder))
         return found or (path.as_posix(),)
     return (path.as_posix(),)
@@ -197,7 +197,6 @@ SOURCE = Source(
     scan=scan,
     title="MMAD",
     licence=LICENCE,
-    commercial=False,
     page="https://huggingface.co/datasets/jiang-cc/MMAD",
     citation="Jiang et al., ICLR 2025, arXiv 2410.09453",
     tree=TREE,

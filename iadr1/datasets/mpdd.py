@@ -43,7 +43,6 @@ SOURCE = Source(
     scan=scan,
     title="MPDD",
     licence="CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://github.com/stepanje/MPDD",
     citation="Jezek et al., ICUMT 2021, doi 10.1109/ICUMT54235.2021.9631567",
     tree=TREE,

@@ -50,7 +50,6 @@ SOURCE = Source(
     scan=scan,
     title="MVTec AD",
     licence="CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://www.mvtec.com/company/research/datasets/mvtec-ad",
     citation="Bergmann et al., CVPR 2019, doi 10.1109/CVPR.2019.00982",
     tree=TREE,

@@ -76,7 +76,6 @@ SOURCE = Source(
     scan=scan,
     title="MVTec 3D-AD as multiple choice",
     licence="CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://www.mvtec.com/company/research/datasets/mvtec-3d-ad",
     citation="Bergmann et al., VISAPP 2022, arXiv 2112.09045",
     tree="CATEGORY/test/TYPE/rgb/000.png, CATEGORY/test/TYPE/gt/000.png, CATEGORY/train/good/rgb/000.png",

@@ -92,7 +92,6 @@ SOURCE = Source(
     scan=scan,
     title="MVTec LOCO AD",
     licence="CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://www.mvtec.com/company/research/datasets/mvtec-loco",
     citation="Bergmann et al., IJCV 2022, doi 10.1007/s11263-022-01578-9",
     tree="CATEGORY/train/good/000.png, CATEGORY/validation/good/000.png, CATEGORY/test/logical_anomalies/000.png, "

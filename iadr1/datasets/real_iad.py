@@ -167,7 +167,6 @@ SOURCE = Source(
     scan=scan,
     title="Real-IAD",
     licence="CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://realiad4ad.github.io/Real-IAD/",
     citation="Wang et al., CVPR 2024, arXiv 2403.12580",
     tree="realiad_1024/CATEGORY/{OK,NG/CODE}/S0001/*.jpg with NG's masks beside them, "

@@ -29,7 +29,6 @@ from iadr1.datasets.layout import GOOD, image_files, subfolders, wrong_layout
 from iadr1.datasets.masked import Photo, other_than, yes_no
 from iadr1.datasets.published import scan_published
 from iadr1.errors import DataError
-from iadr1.images import open_mask
 from iadr1.records import Sample
 
 _DEFECT = "defect"
@@ -112,17 +111,9 @@ def _judged(files: Files, photos: Sequence[Photo]) -> Iterator[Photo]:
         )
 
     def judge(photo: Photo) -> Photo:
-        return photo if _is_defective(files, photo.masks[0]) else replace(photo, kind=None, masks=())
+        return replace(photo, kind=None, masks=()) if files.mask(photo.masks[0]).empty else photo
 
     yield from parallel.ordered(judge, known)
-
-
-def _is_defective(files: Files, mask: str) -> bool:
-    """Whether any pixel is not zero; regions would not do, they leave out what is smaller than a few pixels."""
-    entry = files.facts.entry(mask, files.root / mask)
-    if "any" not in entry:
-        entry["any"] = bool(open_mask(files.root / mask).any())
-    return bool(entry["any"])
 
 
 def _with_references(photos: Sequence[Photo]) -> Iterator[Photo]:
@@ -136,7 +127,6 @@ SOURCE = Source(
     scan=scan,
     title="KolektorSDD, KolektorSDD2 or SDD",
     licence="CC-BY-NC-SA-4.0",
-    commercial=False,
     page="https://www.vicos.si/resources/kolektorsdd/",
     citation="Tabernik et al., JIM 2019, doi 10.1007/s10845-019-01476-x; Bozic et al., Computers in Industry 2021",
     tree="kos01/Part0.jpg with Part0_label.bmp (KolektorSDD), {train,test}/10000.png with 10000_GT.png (KolektorSDD2), "

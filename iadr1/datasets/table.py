@@ -268,7 +268,6 @@ SOURCE = Source(
     scan=scan,
     title="Table",
     licence=OWN_LICENCE,
-    commercial=None,
     page=OWN_PAGE,
     citation="columns: Akcay et al., anomalib, ICIP 2022, arXiv 2202.08341",
     tree="table.csv with the columns image and label (mask, or x1 y1 x2 y2; split, category, type)",

@@ -50,7 +50,8 @@ def scan(files: Files, *, annotations: Path | None = None) -> Iterator[Sample]:
 
     As released, a defect's type is what `image_anno.csv` says of the image. Where that is several kinds, each region
     has all of them as its type: nothing says which label id is which kind. `attributes` keep the id (`label`).
-    Elsewhere the type is `anomaly`.
+    Where that table is absent it is `anomaly`, and in the one-class layout `bad`, as its folder says and as MMAD and
+    IAD-R1's test file have it.
 
     Args:
         files: The set's files.
@@ -72,7 +73,7 @@ def scan(files: Files, *, annotations: Path | None = None) -> Iterator[Sample]:
         )
     if (files.root / SPLIT).is_file() and not one_class:
         return _released(files)
-    return scan_tree(files, Layout(kind=_UNKNOWN, mask="{stem}.png"), SOURCE, dataset=DATASET)
+    return scan_tree(files, Layout(mask="{stem}.png"), SOURCE, dataset=DATASET)
 
 
 def _released(files: Files) -> Iterator[Sample]:
@@ -144,7 +145,6 @@ SOURCE = Source(
     scan=scan,
     title="VisA",
     licence="CC-BY-4.0",
-    commercial=True,
     page="https://github.com/amazon-science/spot-diff",
     citation="Zou et al., ECCV 2022, arXiv 2207.14315",
     tree=f"{SPLIT} and OBJECT/Data/Images/Normal/0000.JPG, or OBJECT/train/good/0000.JPG, OBJECT/test/bad/000.JPG, "

@@ -245,7 +245,6 @@ SOURCE = Source(
     scan=scan,
     title="YOLO labels",
     licence=OWN_LICENCE,
-    commercial=None,
     page=OWN_PAGE,
     citation="format: Redmon et al., darknet; Jocher et al., ultralytics",
     tree="data.yaml (or classes.txt), images/001.jpg, labels/001.txt",

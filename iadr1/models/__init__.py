@@ -31,6 +31,9 @@ ENGINES: dict[str, str] = {
 EMBEDDED = Path(__file__).parent / "embedded"
 """The folder of the models that come inside the package."""
 
+ADAPTER = "adapter_config.json"
+"""PEFT's file in a folder of LoRA adapters."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -86,6 +89,11 @@ def resolve_model(name: str) -> Path | str:
         return _embedded(name)
     path = Path(name).expanduser()
     if path.is_dir():
+        if (path / ADAPTER).is_file():
+            raise ModelChoiceError(
+                f"the folder {name!r} holds LoRA adapters, not a whole model",
+                hint=f"'iadr1 model merge {name} --out FOLDER' makes one of adapters and base",
+            )
         if not (path / "config.json").is_file():
             raise ModelChoiceError(f"the folder {name!r} holds no model (no config.json)", hint=_models_near(path))
         return path

@@ -158,7 +158,9 @@ def vision_stack(model: Any) -> Stack:
 
 def projector_width(model: Any) -> int:
     """Numbers that the projector's linear layers and activation take in for one patch of an image."""
-    projector = next(part for name, part in model.named_modules() if name.endswith(("visual.merger", "modal_projector")))
+    projector = next(
+        part for name, part in model.named_modules() if name.endswith(("visual.merger", "modal_projector"))
+    )
     linear = [part for part in projector.modules() if isinstance(part, torch.nn.Linear)]
     # Qwen and InternVL join the patches of a square into one token before.
     joined = max(1, linear[0].in_features // vision_stack(model).width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def _row(answer: ScoredAnswer) -> dict[str, Any]:
             (name, "does not apply" if value is None else f"{value:.3g}") for name, value in answer.rewards.items()
         ],
         # Percent of the half of the bar that is on its side.
-        "width": round(100 * min(1.0, abs(answer.advantage) / FULL_BAR), 1),
+        "width": round(100 * min(1.0, abs(answer.advantage) / FULL_BAR), 1) if math.isfinite(answer.advantage) else 0,
         "side": "up" if answer.advantage > 0 else "down",
     }
 

@@ -212,6 +212,27 @@ def test_what_a_run_did_not_use_is_forgotten(tmp_path: Path, photo: Write) -> No
     assert list(json.loads((tmp_path / "facts.json").read_text(encoding="utf-8"))) == ["1.png"]
 
 
+def test_what_a_run_that_was_cut_short_did_not_reach_is_kept(tmp_path: Path, photo: Write, opened: Opened) -> None:
+    for number in range(2):
+        photo(tmp_path / f"{number}.png")
+    for complete in (True, False, True):
+        facts = Facts(tmp_path / "facts.json")
+        files = added(tmp_path, "0.png", "1.png", facts=facts)
+        files.image("0.png")
+        if complete:
+            files.image("1.png")
+        facts.save(complete=complete)
+    assert opened.images == {"0.png": 1, "1.png": 1}
+
+
+def test_a_mask_with_specks_only_has_no_regions_and_is_not_empty(tmp_path: Path, mask: Write) -> None:
+    mask(tmp_path / "speck.png", [(3, 3, 4, 4)], value=9)
+    mask(tmp_path / "empty.png")
+    files = added(tmp_path, "speck.png", "empty.png")
+    assert (files.mask("speck.png").regions, files.mask("speck.png").empty) == ((), False)
+    assert (files.mask("speck.png", threshold=9).empty, files.mask("empty.png").empty) == (True, True)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"0.png": 3}', '{"0.png": {"stat": [1, 2], "sha256": "x"}}'])
 def test_a_broken_cache_is_made_again(tmp_path: Path, photo: Write, text: str) -> None:
     photo(tmp_path / "0.png")

@@ -95,10 +95,10 @@ def test_the_one_class_layout_is_read_by_its_folders(one_class: Path) -> None:
     found = list(SOURCE.read(one_class))
     assert [(s.id, s.split, [(d.type, d.mask, d.location) for d in s.defects]) for s in found] == [
         ("candle/train/good/0000.JPG", "train", []),
-        ("candle/test/bad/000.JPG", "test", [("anomaly", "candle/ground_truth/bad/000.png", "top left")]),
+        ("candle/test/bad/000.JPG", "test", [("bad", "candle/ground_truth/bad/000.png", "top left")]),
         ("candle/test/good/0005.JPG", "test", []),
         ("pcb1/train/good/0000.JPG", "train", []),
-        ("pcb1/test/bad/001.JPG", "test", [("anomaly", "pcb1/ground_truth/bad/001.png", "bottom right")]),
+        ("pcb1/test/bad/001.JPG", "test", [("bad", "pcb1/ground_truth/bad/001.png", "bottom right")]),
     ]
     assert {s.answer for s in found if s.defects} == {"Yes"}
     assert found[2].references == ("candle/train/good/0000.JPG",)

@@ -122,7 +122,6 @@ def source(hub: Hub | None) -> Source:
         scan=scan,  # type: ignore[arg-type]
         title="A set",
         licence="CC-BY-4.0",
-        commercial=True,
         page="https://example.org/set",
         citation="",
         tree="index.json",

@@ -132,6 +132,9 @@ def test_a_source_that_names_its_images_marks_the_absent(tmp_path: Path) -> None
     ]  # fmt: skip
     run(dataclasses.replace(config, missing="skip"))
     assert [sample.image for sample in read(config)] == ["VisA/candle/test/good/1.JPG"]
+    (tmp_path / "VisA/candle/test/good/1.JPG").unlink()
+    with pytest.raises(DataError, match=r"no sample is left: 3 of 3 files are missing: .*--missing keep"):
+        run(dataclasses.replace(config, missing="skip"))
 
 
 def test_splits_and_categories_are_chosen(mvtec: PrepareConfig) -> None:
@@ -139,8 +142,12 @@ def test_splits_and_categories_are_chosen(mvtec: PrepareConfig) -> None:
     assert Counter((sample.split, sample.category) for sample in read(mvtec)) == {
         ("train", "cable"): 2, ("train", "wood"): 2,
     }  # fmt: skip
-    with pytest.raises(DataError, match="holds no sample with --split nothing"):
+    with pytest.raises(DataError, match=r"the set has no split 'nothing' \(it has: test, train\)"):
         run(dataclasses.replace(mvtec, split="nothing"))
+    # A misspelt name beside right ones must not just make the set smaller.
+    with pytest.raises(DataError, match=r"the set has no category 'cabel' \(it has: bottle, cable, wood\)"):
+        run(dataclasses.replace(mvtec, category="wood,cabel"))
+    assert {sample.category for sample in read(mvtec)} == {"cable", "wood"}
 
 
 @pytest.mark.parametrize(
@@ -152,6 +159,7 @@ def test_splits_and_categories_are_chosen(mvtec: PrepareConfig) -> None:
         ({"size": 5, "per_class": "1..2"}, "no use for --size, --per-class"),
         ({"source": "mvtec3d", "annotations": Path("x.json")}, "no use for --annotations"),
         ({"download": True}, "no copy on the hub"),
+        ({"out": Path("mvtec.json")}, r"--out 'mvtec\.json' does not end in \.jsonl"),
     ],
 )
 def test_wrong_usage_is_told(mvtec: PrepareConfig, change: dict[str, object], message: str) -> None:
@@ -244,6 +252,7 @@ def test_files_of_different_roots_are_put_together(prepared: Path, tmp_path: Pat
         ({"normal_share": 1.5}, "must be in 0..1"),
         ({"data": ()}, "needs --data"),
         ({"data": (Path("none.jsonl"),)}, "no samples file"),
+        ({"out": Path("few.v2")}, r"does not end in \.jsonl"),
         ({"root": Path()}, "no use for --root"),
     ],
 )
@@ -252,9 +261,39 @@ def test_wrong_usage_of_the_few_shot_choice_is_told(prepared: Path, change: dict
         run(fewshot(prepared, **change))
 
 
+def test_the_files_that_are_read_are_never_written_to_nor_read_twice(prepared: Path) -> None:
+    before = prepared.read_bytes()
+    (prepared.parent / "link.jsonl").symlink_to(prepared)
+    for change, message in (
+        ({"out": prepared}, "is one of the files that are read"),
+        ({"data": (prepared, prepared.parent / "link.jsonl")}, "names one file twice"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run(fewshot(prepared, **change))
+    assert prepared.read_bytes() == before
+
+
+def test_an_id_twice_in_one_file_is_a_fault_and_in_two_files_is_told_apart(prepared: Path) -> None:
+    other = prepared.with_name("other.jsonl")
+    other.write_bytes(prepared.read_bytes())
+    meta_path(other).write_bytes(meta_path(prepared).read_bytes())
+    config = PrepareConfig(source="expert-ad", data=(prepared, other), out=prepared.with_name("cot.jsonl"))
+    run(config)
+    ids = [sample.id for sample in read(config)]
+    assert len(set(ids)) == 48
+    assert ids[24:] == [f"other:{name}" for name in ids[:24]]
+    with other.open("ab") as file:
+        file.write(other.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(DataError, match=rf"other\.jsonl:25: the id 'other:{ids[0]}' occurs twice"):
+        run(config)
+
+
 def test_commercial_only_leaves_other_licences_out(prepared: Path) -> None:
-    with pytest.raises(DataError):
-        run(fewshot(prepared, commercial_only=True))
+    for source in ("fewshot", "expert-ad"):
+        config = fewshot(prepared, source=source, size=600, commercial_only=True)
+        with pytest.raises(DataError, match="no sample whose licence permits commercial use"):
+            run(config)
+        assert not out_of(config).exists()
 
 
 def test_reasoning_is_built_and_marked(prepared: Path) -> None:
@@ -262,6 +301,8 @@ def test_reasoning_is_built_and_marked(prepared: Path) -> None:
     run(config)
     found = read(config)
     assert len(found) == 24
+    meta = json.loads(meta_path(out_of(config)).read_text(encoding="utf-8"))
+    assert (meta["licence"], meta["source"]) == ("CC-BY-NC-SA-4.0", "Expert-AD manner, templated from MVTec AD")
     assert {sample.reasoning_source for sample in found} == {"template"}
     cut = next(sample for sample in found if "/cut/" in sample.image)
     assert cut.reasoning is not None
@@ -273,6 +314,7 @@ def test_the_table_describes_every_source() -> None:
     for name, source in SOURCES.items():
         assert source.title
         assert source.tree
-        assert source.citation or source.commercial is None, name
+        assert source.citation
+        assert source.commercial is not None or "-" not in source.licence, name
         assert source.page.startswith("https://") or name in ("folder", "coco", "yolo", "labelme", "csv"), name
         assert set(source.options) <= {"seed", "annotations"}

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from iadr1.config import SftConfig, TrainConfig
+from iadr1.config import SftConfig, TrainConfig, build
 from iadr1.errors import OutputError, UsageError
-from iadr1.stages import sft
+from iadr1.stages import grpo, sft
 from iadr1.stages.training import folder as folders
 from iadr1.stages.training.folder import Step, last_checkpoint, mark_checkpoint, open_run, rewind_log, whole_checkpoints
 from iadr1.stages.training.limits import check_grpo
@@ -39,36 +39,61 @@ def config(tmp_path: Path, tiny_model: Path) -> SftConfig:
     ("stage", "more"),
     [
         pytest.param("sft", (), id="sft"),
-        pytest.param("sft", ("nproc=2", "gradient_accumulation=2"), id="sft-ddp"),
-        pytest.param("sft", ("nproc=2", "deepspeed=zero3"), id="sft-zero3", marks=needs_deepspeed),
         # One pass more over each set of answers, and the KL term against the base.
         pytest.param("train", (*LORA, "iterations=2", "gradient_accumulation=2", "beta=0.1"), id="grpo-lora"),
         pytest.param("train", ("nproc=2", "beta=0.1"), id="grpo-ddp"),
-        pytest.param("train", ("nproc=2", "deepspeed=zero2"), id="grpo-zero2", marks=needs_deepspeed),
+        pytest.param("sft", ("nproc=2", "deepspeed=zero2"), id="sft-zero2", marks=needs_deepspeed),
     ],
 )
 def test_a_killed_run_ends_in_the_weights_of_a_straight_one(
-    tmp_path: Path, tiny_model: Path, stage: str, more: tuple[str, ...]
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, stage: str, more: tuple[str, ...]
 ) -> None:
     prepare(tmp_path)
-
-    def command(out: str) -> list[str]:
-        return python("-m", "iadr1", *words(stage, tmp_path, tiny_model, out, "steps=6", "save_steps=2", *more))
-
-    straight = run(command("straight"), tmp_path)
-    assert straight.code == 0, straight.err[-3000:]
-    delay = random.uniform(0, 1.5)
-    code = kill_after_checkpoint(command("killed"), tmp_path, "killed", delay=delay)
-    # A run that was too quick to be killed would show nothing.
-    assert code != 0 or delay > 0.5, "the run was over before it could be killed"
-    again = run(command("killed"), tmp_path)
-    assert again.code == 0, again.err[-3000:]
+    monkeypatch.syspath_prepend(tmp_path)
+    command = words(stage, tmp_path, tiny_model, "straight", "steps=6", "save_steps=2", *more)
+    train(command, tmp_path)
+    command = words(stage, tmp_path, tiny_model, "killed", "steps=6", "save_steps=2", *more)
+    delay = random.uniform(0, 1)
+    code = kill_after_checkpoint(python("-m", "iadr1", *command), tmp_path, "killed", delay=delay)
+    # A run that was over before it was killed would show nothing.
+    assert code != 0 or delay > 0.3
+    train(command, tmp_path)
     assert difference(tmp_path / "killed" / "model", tmp_path / "straight" / "model") == 0.0, f"killed {delay} s after"
-    before = tmp_path / "straight" / "checkpoint-4"
-    assert difference(before, tmp_path / "straight" / "model") > 0.0  # else any checkpoint would do
-    assert weights(before).keys() == weights(tmp_path / "killed" / "model").keys()
+    earlier = tmp_path / "straight" / "checkpoint-4"
+    assert difference(earlier, tmp_path / "straight" / "model") > 0.0  # else any checkpoint would do
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.multiprocess
+@needs_deepspeed
+def test_zero3_goes_on_to_the_same_weights(tmp_path: Path, tiny_model: Path) -> None:
+    prepare(tmp_path)
+    command = words("sft", tmp_path, tiny_model, "run", "steps=4", "save_steps=2", "nproc=2", "deepspeed=zero3")
+    train(command, tmp_path)
+    straight = (tmp_path / "run").rename(tmp_path / "straight")
+    # What a kill after the second step leaves, and a third that was not finished.
+    (tmp_path / "run").mkdir()
+    shutil.copytree(straight / "checkpoint-2", tmp_path / "run" / "checkpoint-2")
+    shutil.copytree(straight / "checkpoint-4", tmp_path / "run" / "checkpoint-4")
+    (tmp_path / "run" / "checkpoint-4" / "iadr1.json").unlink()
+    shutil.copy(straight / "log.jsonl", tmp_path / "run")
+    info = json.loads((straight / "run.json").read_text(encoding="utf-8")) | {"state": "running"}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info), encoding="utf-8")
+    train(command, tmp_path)
+    assert difference(tmp_path / "run" / "model", straight / "model") == 0.0
+    assert difference(straight / "checkpoint-2", straight / "model") > 0.0
+
+
+def train(command: list[str], folder: Path) -> None:
+    """Run a command to its end: here where one process is enough (quicker), else in processes of their own."""
+    if "nproc=2" in command:
+        result = run(python("-m", "iadr1", *command), folder)
+        assert result.code == 0, result.err[-3000:]
+    elif command[0] == "sft":
+        sft.run(build(SftConfig, overrides=command[1:]))
+    else:
+        grpo.run(build(TrainConfig, overrides=command[1:]))
 
 
 def test_adapters_are_restored_where_only_the_saving_was_left(config: SftConfig) -> None:
@@ -138,13 +163,15 @@ def test_two_processes_cannot_train_in_one_folder(config: SftConfig) -> None:
     begin(config)
     open_run("sft", config)  # this process holds it already
     code = (
-        "from pathlib import Path; from iadr1.config import SftConfig; from iadr1.stages.training.folder import open_run;"
+        "from pathlib import Path; from iadr1.config import SftConfig;"
+        "from iadr1.stages.training.folder import open_run;"
         f"open_run('sft', SftConfig(model={config.model!r}, data=Path({str(config.data)!r}), "
         f"out=Path({str(config.out)!r}), steps=2, batch_size=2, log_to='none'))"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another process is training in this folder" in other.stderr
-    folders._LOCKS.pop(config.out.resolve()).close()
+    status = (config.out / ".lock").stat()
+    folders._LOCKS.pop((status.st_dev, status.st_ino)).close()
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
@@ -212,9 +239,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
     assert len(errors) == 1, result.err
     assert f"{tmp_path / 'run'}: cannot save: {says}" in errors[0]
     assert "goes on from checkpoint-1, which is whole" in errors[0]
-    again = run(python("-m", "iadr1", *command), tmp_path)
-    assert again.code == 0, again.err[-2000:]
-    assert "went on" in again.out or "going on from step 1" in again.err
+    assert sft.run(build(SftConfig, overrides=command[1:])).resumed_from == 1
 
 
 def test_other_errors_of_the_trainer_pass_as_they_are(tmp_path: Path) -> None:
@@ -223,7 +248,7 @@ def test_other_errors_of_the_trainer_pass_as_they_are(tmp_path: Path) -> None:
             raise error
         assert caught.value is error
     with (
-        pytest.raises(OutputError, match="No space left on device .make room, then .* from its beginning"),
+        pytest.raises(OutputError, match=r"No space left on device \(make room, then .* from its beginning"),
         clear_errors(tmp_path),
     ):
         raise OSError(28, os.strerror(28))

@@ -129,7 +129,6 @@ def _source(family: Family, title: str, citation: str) -> Source:
         scan=partial(scan, family=family),
         title=title,
         licence=LICENCE,
-        commercial=None,
         page="https://github.com/lichengunc/refer",
         citation=citation,
         tree=_tree(family),

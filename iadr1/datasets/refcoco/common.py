@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def image_number(file_name: object, where: str) -> int:
     """
     match = _IMAGE_NAME.fullmatch(file_name) if isinstance(file_name, str) else None
     if match is None:
-        raise DataError(f"the file name {file_name!r:.80} is not COCO_train2014_<12 digits>[_<id>].jpg", where=where)
+        raise DataError(f"the file name {shown(file_name)} is not COCO_train2014_<12 digits>[_<id>].jpg", where=where)
     return int(match[1])
 
 
@@ -170,6 +171,11 @@ def xyxy(bbox: object, where: str) -> Box:
     return x, y, x + w, y + h
 
 
+def shown(value: object) -> str:
+    """A value for an error message: the values of a pickle may hold one another, and have no end when written out."""
+    return reprlib.repr(value)[:80]
+
+
 def sentences_of(value: object, where: str) -> list[tuple[int, str]]:
     """The ids and texts of a reference's sentences: `sent`, the cleaned form, or `raw` where that is empty.
 
@@ -181,7 +187,7 @@ def sentences_of(value: object, where: str) -> list[tuple[int, str]]:
         known = entry if isinstance(entry, dict) else {}
         texts = [known[name].strip() for name in ("sent", "raw") if isinstance(known.get(name), str)]
         if type(known.get("sent_id")) is not int or not any(texts):
-            raise DataError(f"a sentence needs 'sent_id' and 'sent': {entry!r:.80}", where=where)
+            raise DataError(f"a sentence needs 'sent_id' and 'sent': {shown(entry)}", where=where)
         found.append((known["sent_id"], next(text for text in texts if text)))
     if not found:
         raise DataError("no sentences", where=where)

@@ -200,7 +200,7 @@ _FORMS: tuple[tuple[tuple[str, ...], _Reader], ...] = (
 def _json(text: object, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text) if isinstance(text, str) else None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON: {text!r:.60}", where=where) from error
     if not isinstance(value, dict):
         raise DataError(f"not a JSON object: {text!r:.60}", where=where)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iadr1.datasets.refcoco.common import Expression, image_name, image_number, question, sentences_of, xyxy
+from iadr1.datasets.refcoco.common import Expression, image_name, image_number, question, sentences_of, shown, xyxy
 from iadr1.datasets.refcoco.pickles import read_pickle
 from iadr1.errors import DataError
 from iadr1.geometry import Box, Size
@@ -98,7 +98,7 @@ def _reference(entry: object, where: str) -> _Reference:
         or not all(type(entry.get(name)) is int for name in numbers)
         or not isinstance(entry.get("split"), str)
     ):
-        raise DataError(f"a reference needs the numbers {', '.join(numbers)} and 'split': {entry!r:.80}", where=where)
+        raise DataError(f"a reference needs the numbers {', '.join(numbers)} and 'split': {shown(entry)}", where=where)
     if "file_name" in entry and image_number(entry["file_name"], where) != entry["image_id"]:
         raise DataError(f"the file name {entry['file_name']!r} is not of image {entry['image_id']}", where=where)
     return _Reference(
@@ -116,7 +116,7 @@ def _instances(path: Path) -> _Instances:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=_without_polygons)
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON: {error.msg} in column {error.colno}", where=f"{path}:{error.lineno}") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a number of thousands of digits
         raise DataError(f"cannot read the file: {error}", where=str(path)) from error
     lists = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):

@@ -25,7 +25,7 @@ from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.grpo.watch import StepWatch
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
-from iadr1.stages.training.hub import check_push, push
+from iadr1.stages.training.hub import check_push, publish
 from iadr1.stages.training.limits import check_grpo, total_steps
 from iadr1.stages.training.lineage import trained_on, write_card
 
@@ -105,9 +105,10 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
     samples, root = _load_data(config)
     base = str(resolve_model(config.model))
     info = open_run("ground" if isinstance(config, GroundConfig) else "train", config)
-    if info["state"] == "finished":
-        return _summary(config, info, resumed_from=None, already_finished=True)
     started, note = time.monotonic(), on_note or (lambda line: None)
+    if info["state"] == "finished":
+        publish(config, info, note)
+        return _summary(config, info, resumed_from=None, already_finished=True)
     if config.push_to_hub is not None:
         check_push(config.push_to_hub)
     info |= trained_on(config, samples, root, base=base)
@@ -119,10 +120,9 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
         f"GRPO with reward `{config.reward}`: mean reward {info['reward_start']:.3f} in the first tenth of the steps, "
         f"{info['reward_end']:.3f} in the last."
     )
-    write_card(config, info, base=config.model, licence=info["base_licence"], figures=reached)
+    write_card(config, info, figures=reached)
     write_run(config.out, info)
-    if config.push_to_hub is not None:
-        note(f"pushed to {push(config.out / 'model', config.push_to_hub)}")
+    publish(config, info, note)
     return _summary(config, info, resumed_from=resumed_from, already_finished=False)
 
 
@@ -190,7 +190,7 @@ def _train(
         if first and config.completions:
             watch.on_step = lambda: answers.write(trainer._logs)
         table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
-    info["base_licence"] = profile.licence
+    info.setdefault("base_licence", profile.licence)
     info["warnings"] = watch.told
     info["parameters"] = [vars(row) for row in table]
     info["phase_seconds"] = {phase: round(seconds, 2) for phase, seconds in phases.seconds.items()}

@@ -28,13 +28,13 @@ class Guard(TrainerCallback):
         """Check the weights; what the step has logged is not written yet.
 
         Raises:
-            ModelError: A weight is NaN or infinite.
+            ModelError: A weight is NaN, infinite, or too large to compute with.
         """
         if weights_are_finite(model):
             return
         self._on_loss(state.global_step)
         raise ModelError(
-            f"step {state.global_step} made weights that are NaN or infinite, so the run stops here",
+            f"step {state.global_step} made weights that are NaN or beyond bounds, so the run stops here",
             where=args.output_dir,
             hint="lower learning_rate or max_grad_norm, add warmup_steps, train in bf16 or float32, check the reward "
             "for extreme values; start from a checkpoint in the folder with --model and another --out",
@@ -47,5 +47,5 @@ def weights_are_finite(model: Any) -> bool:
     Of a ZeRO-3 model this process's share is looked at.
     """
     shares = (getattr(weight, "ds_tensor", weight) for weight in model.parameters() if weight.requires_grad)
-    sums = [share.detach().float().square().sum() for share in shares]
-    return not sums or bool(torch.stack(sums).isfinite().all())
+    norms = [torch.linalg.vector_norm(share.detach(), dtype=torch.float32) for share in shares]
+    return not norms or bool(torch.stack(norms).isfinite().all())

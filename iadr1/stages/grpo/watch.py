@@ -156,8 +156,8 @@ class StepWatch:
         return line
 
     def weights_lost(self, step: int) -> None:
-        """Tell that a step has made weights that are no numbers."""
-        warning = f"step {step}: the weights are NaN or infinite"
+        """Tell that a step has made weights that nothing can be computed with."""
+        warning = f"step {step}: the weights are NaN or beyond bounds"
         self._watchdog.told.append(warning)
         self._tell([warning])
 

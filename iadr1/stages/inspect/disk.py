@@ -14,9 +14,6 @@ from iadr1.images import file_sha256, image_size
 from iadr1.records import Defect, Sample
 from iadr1.stages.inspect.lines import Fault
 
-_EXIF_ORIENTATION = 0x0112
-_QUARTER_TURNS = (5, 6, 7, 8)
-
 
 @dataclass(frozen=True)
 class Look:

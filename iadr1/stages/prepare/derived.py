@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from iadr1.errors import DataError, UsageError
 from iadr1.licences import permits_commercial
 from iadr1.provenance import describe
 from iadr1.records import Sample, read_records, resolve_root
-from iadr1.stages.prepare.output import refuse_foreign, relative, write_samples
+from iadr1.stages.prepare.output import check_out, refuse_foreign, relative, write_samples
 from iadr1.stages.prepare.summary import PrepareSummary, Progress
 
 
@@ -51,14 +51,18 @@ def make_fewshot(config: PrepareConfig, report: Progress) -> PrepareSummary:
         seed=config.seed,
     )
     samples = [sample.model_copy(update={"split": "train"}) for sample in chosen]
-    count = write_samples(out, samples, root=root, meta=_meta(config, "few-shot set", samples))
+    built = leaks.build_manifest(samples, root)
     manifest = leaks.manifest_path(out)
-    leaks.write(manifest, leaks.build_manifest(samples, root))
+    # A run killed between the two files leaves none, rather than one that speaks of other samples.
+    manifest.unlink(missing_ok=True)
+    meta = _meta(config)
+    count = write_samples(out, _noted(samples, "few-shot set", meta), root=root, meta=meta)
+    leaks.write(manifest, built)
     normal = sum(sample.is_anomalous is False for sample in samples)
     classes = {(sample.dataset, sample.category) for sample in samples}
     lines = [
         f"{out}: {count} images, one question each: {normal} normal, {count - normal} defective, "
-        f"{len(classes)} categories",
+        f"categories: {len(classes)}",
         f"{manifest}: the images an evaluation must not contain; `iadr1 eval --leaks` reads it",
     ]
     return PrepareSummary(lines, {out: count}, written=3)
@@ -74,10 +78,9 @@ def make_expert_ad(config: PrepareConfig, report: Progress) -> PrepareSummary:
     out = _out(config)
     root = _common_root(config)
     built = expert_ad.build(_rebased(config, root), seed=config.seed)
-    samples = list(_counted(built, config.source, report))
-    if not samples:
-        raise DataError("no yes/no sample to reason about", where=", ".join(map(str, config.data)))
-    count = write_samples(out, samples, root=root, meta=_meta(config, "Expert-AD manner, templated", samples))
+    meta = _meta(config)
+    samples = _noted(_counted(built, config.source, report), "Expert-AD manner, templated", meta)
+    count = write_samples(out, samples, root=root, meta=meta)
     return PrepareSummary(
         [f"{out}: {count} samples with templated reasoning (reasoning_source: template)"], {out: count}, written=2
     )
@@ -108,6 +111,13 @@ def _out(config: PrepareConfig) -> Path:
     for path in config.data:
         if not path.is_file():
             raise UsageError(f"no samples file {str(path)!r}", hint="--data names files written by 'iadr1 prepare'")
+    check_out(config.out)
+    places = [path.resolve() for path in config.data]
+    if config.out.resolve() in places:
+        raise UsageError(f"--out {str(config.out)!r} is one of the files that are read", hint="choose another --out")
+    twice = [str(path) for path, place in zip(config.data, places, strict=True) if places.count(place) > 1]
+    if twice:
+        raise UsageError(f"--data names one file twice: {', '.join(twice)}", hint="give each file once")
     refuse_foreign(config.out)
     return config.out
 
@@ -118,18 +128,27 @@ def _common_root(config: PrepareConfig) -> Path:
 
 
 def _rebased(config: PrepareConfig, root: Path) -> Iterator[Sample]:
-    """The samples of all files with paths relative to the common root; ids that occur twice get their file's name."""
+    """The samples of all files with paths relative to the common root; an id of two files gets the later one's name."""
     seen: set[str] = set()
     for path in config.data:
         prefix = relative(resolve_root(path), root)
+        earlier = frozenset(seen)
         for number, sample in enumerate(read_records(path, Sample), start=1):
             if config.commercial_only and not permits_commercial(sample.licence):
                 continue
-            name = sample.id if sample.id not in seen else f"{path.stem}:{sample.id}"
+            name = sample.id if sample.id not in earlier else f"{path.stem}:{sample.id}"
             if name in seen:
-                raise DataError(f"the id {sample.id!r} occurs twice", where=f"{path}:{number}")
+                raise DataError(
+                    f"the id {name!r} occurs twice",
+                    where=f"{path}:{number}",
+                    hint="'iadr1 data check' names all of a file; two files of one name must be renamed",
+                )
             seen.add(name)
             yield _moved(sample, "" if prefix == "." else f"{prefix}/").model_copy(update={"id": name})
+    if not seen:
+        what = "no sample whose licence permits commercial use" if config.commercial_only else "no sample"
+        hint = "'iadr1 data licences' lists them" if config.commercial_only else None
+        raise DataError(f"the files hold {what}", where=", ".join(map(str, config.data)), hint=hint)
 
 
 def _moved(sample: Sample, prefix: str) -> Sample:
@@ -148,12 +167,19 @@ def _moved(sample: Sample, prefix: str) -> Sample:
     )
 
 
-def _meta(config: PrepareConfig, title: str, samples: list[Sample]) -> dict[str, object]:
-    return {
-        "source": f"{title} from {', '.join(sorted({sample.source for sample in samples}))}",
-        "licence": " AND ".join(sorted({sample.licence for sample in samples})),
-        "run": describe("prepare", config, data=config.data),
-    }
+def _meta(config: PrepareConfig) -> dict[str, object]:
+    return {"run": describe("prepare", config, data=config.data)}
+
+
+def _noted(samples: Iterable[Sample], title: str, meta: dict[str, object]) -> Iterator[Sample]:
+    """The samples as they come; at their end `meta` says where they come from and under which licences they are."""
+    sources: set[str] = set()
+    licences: set[str] = set()
+    for sample in samples:
+        sources.add(sample.source)
+        licences.add(sample.licence)
+        yield sample
+    meta |= {"source": f"{title} from {', '.join(sorted(sources))}", "licence": " AND ".join(sorted(licences))}
 
 
 def _per_class(text: str | None) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import zipfile
+import zlib
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -156,7 +157,7 @@ def unpack(archive: Path, root: Path) -> None:
     """Unpack a zip archive into a folder; files that are there with the right size are left.
 
     Raises:
-        DataError: Not a zip archive, or a member is a link or leads out of the folder.
+        DataError: Not a zip archive, encrypted or broken, or a member is a link or leads out of the folder.
         OutputError: The disk has too little space.
     """
     try:
@@ -174,7 +175,7 @@ def unpack(archive: Path, root: Path) -> None:
                 )
             for member in left:
                 _extract(opened, member, places[member.filename])
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted
         raise DataError(f"not a sound zip archive: {error}", where=str(archive)) from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from iadr1.errors import OutputError
+from iadr1.errors import OutputError, UsageError
 from iadr1.images import file_sha256
 from iadr1.records import Sample, meta_path, write_records, write_text_atomic
 
@@ -20,7 +20,7 @@ def write_samples(out: Path, samples: Iterable[Sample], *, root: Path, meta: Map
         out: The JSONL file.
         samples: Written as they come.
         root: The folder their paths are relative to.
-        meta: What else the sidecar says.
+        meta: What else the sidecar says; looked at when all samples are written, so that they may add to it.
 
     Returns:
         How many samples.
@@ -40,14 +40,26 @@ def write_samples(out: Path, samples: Iterable[Sample], *, root: Path, meta: Map
     return count
 
 
+def check_out(out: Path) -> None:
+    """Make sure that a samples file may have this name.
+
+    Raises:
+        UsageError: It is a folder, or does not end in `.jsonl`: `a.jsonl` and `a.json` would share a sidecar.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out {str(out)!r} is a folder", hint="name the JSONL file to write")
+    if out.suffix != ".jsonl":
+        raise UsageError(
+            f"--out {str(out)!r} does not end in .jsonl", hint=f"write it like --out {out.with_name('samples.jsonl')}"
+        )
+
+
 def refuse_foreign(out: Path) -> None:
     """Make sure that an existing file may be replaced: its sidecar says that `prepare` wrote it as it is.
 
     Raises:
-        OutputError: It is a folder, or was not written by `prepare`, or was changed since.
+        OutputError: It was not written by `prepare`, or was changed since.
     """
-    if out.is_dir():
-        raise OutputError("this is a folder", where=str(out), hint="name the JSONL file to write with --out")
     if not out.exists():
         return
     known: tuple[Any, ...] = ()

@@ -11,10 +11,9 @@ from iadr1 import parallel
 from iadr1.config import PrepareConfig
 from iadr1.datasets import Facts, Files, Missing, Source
 from iadr1.errors import DataError, UsageError
-from iadr1.licences import permits_commercial
 from iadr1.provenance import describe
 from iadr1.records import Sample
-from iadr1.stages.prepare.output import refuse_foreign, write_samples
+from iadr1.stages.prepare.output import check_out, refuse_foreign, write_samples
 from iadr1.stages.prepare.summary import PrepareSummary, Progress
 
 _BATCH = 16
@@ -37,7 +36,7 @@ def prepare_source(config: PrepareConfig, source: Source, report: Progress) -> P
     files = Files(root, missing=_missing(config.missing), facts=facts)
     options: dict[str, Any] = {name: getattr(config, name) for name in source.options}
     found = filtered(source.scan(files, **options), splits=config.split, categories=config.category)
-    samples = _not_empty(_counted(_completed(found, files), config.source, report), config)
+    samples = _not_empty(_counted(_completed(found, files), config.source, report), files)
     notes = dict(source.notes(root)) if source.notes else {}
     meta = {
         "source": source.title,
@@ -47,10 +46,12 @@ def prepare_source(config: PrepareConfig, source: Source, report: Progress) -> P
         **notes,
         "run": describe("prepare", config),
     }
+    complete = False
     try:
         count = write_samples(out, samples, root=root, meta=meta)
+        complete = True
     finally:
-        facts.save()
+        facts.save(complete=complete)
     lines = [f"{out}: {count} samples of {source.title} (licence: {source.licence})"]
     lines += [f"Warning: {warning}" for warning in notes.get("warnings", ())]
     if files.absent_text():
@@ -68,14 +69,13 @@ def _places(config: PrepareConfig, source: Source) -> tuple[Path, Path]:
         )
     if not config.root.is_dir():
         raise UsageError(f"no folder {str(config.root)!r}", hint=f"--root names the folder that holds {source.tree}")
-    if config.out.is_dir():
-        raise UsageError(f"--out {str(config.out)!r} is a folder", hint="name the JSONL file to write")
+    check_out(config.out)
     if config.annotations is not None and not config.annotations.exists():
         raise UsageError(
             f"no file or folder {str(config.annotations)!r}",
             hint="--annotations names the file with the truth (JSON, YAML or a table)",
         )
-    if config.commercial_only and not permits_commercial(source.licence):
+    if config.commercial_only and not source.commercial:
         raise UsageError(
             f"the licence of {source.title} ({source.licence}) does not permit commercial use, or none is stated",
             hint=f"see {source.page}; leave --commercial-only out for research",
@@ -90,13 +90,23 @@ def _missing(text: str) -> Missing:
 
 
 def filtered(samples: Iterable[Sample], *, splits: str | None, categories: str | None) -> Iterator[Sample]:
-    """The samples of the named splits and categories (comma-separated; None takes all)."""
-    wanted_splits, wanted_categories = _names(splits), _names(categories)
+    """The samples of the named splits and categories (comma-separated; None takes all).
+
+    Raises:
+        DataError: At the end, where a name was never met: a misspelt one must not just make the set smaller.
+    """
+    wanted = {"split": _names(splits), "category": _names(categories)}
+    seen: dict[str, set[str]] = {field: set() for field in wanted}
     for sample in samples:
-        if (not wanted_splits or sample.split in wanted_splits) and (
-            not wanted_categories or sample.category in wanted_categories
-        ):
+        for field, values in seen.items():
+            values.add(getattr(sample, field))
+        if all(not names or getattr(sample, field) in names for field, names in wanted.items()):
             yield sample
+    for field, names in wanted.items():
+        unknown = sorted(names - seen[field])
+        if unknown and seen[field]:
+            known = ", ".join(sorted(seen[field]))
+            raise DataError(f"the set has no {field} {', '.join(map(repr, unknown))}", hint=f"it has: {known}")
 
 
 def _names(text: str | None) -> set[str]:
@@ -133,11 +143,14 @@ def _counted(found: Iterable[Sample], name: str, report: Progress) -> Iterator[S
         report(name, number, 0)
 
 
-def _not_empty(found: Iterator[Sample], config: PrepareConfig) -> Iterator[Sample]:
+def _not_empty(found: Iterator[Sample], files: Files) -> Iterator[Sample]:
     first = next(found, None)
     if first is None:
-        filters = [f"--{name} {value}" for name in ("split", "category") if (value := getattr(config, name))]
-        left = f" with {' and '.join(filters)}" if filters else ""
-        raise DataError(f"the set holds no sample{left}", where=str(config.root))
+        absent = files.absent_text()
+        raise DataError(
+            f"no sample is left{f': {absent}' if absent else ''}",
+            where=str(files.root),
+            hint="--missing keep keeps samples without their files" if absent else "choose other splits or categories",
+        )
     yield first
     yield from found

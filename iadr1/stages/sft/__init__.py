@@ -22,7 +22,7 @@ from iadr1.stages.sft.data import check_targets, training_rows
 from iadr1.stages.sft.log import SftStep, step_log
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
-from iadr1.stages.training.hub import check_push, push
+from iadr1.stages.training.hub import check_push, publish
 from iadr1.stages.training.limits import check_numbers, total_steps
 from iadr1.stages.training.lineage import trained_on, write_card
 
@@ -62,7 +62,8 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
 
     Args:
         config: The settings; the same settings in the same folder go on from the last checkpoint.
-        on_log: Called after each step with `step`, `loss`, `token_accuracy`, `grad_norm` and `learning_rate`.
+        on_log: Called after each step with `step`, `loss`, `token_accuracy`, `grad_norm` and `learning_rate`, and with
+            `steps`, how many there will be.
         on_note: Called with lines for the user: what is trained, where it goes on from.
 
     Raises:
@@ -80,9 +81,10 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
     check_targets(samples, answer_format, where=str(config.data))
     base = str(resolve_model(config.model))
     info = open_run("sft", config)
-    if info["state"] == "finished":
-        return _summary(config, info, resumed_from=None, already_finished=True)
     started, note = time.monotonic(), on_note or (lambda line: None)
+    if info["state"] == "finished":
+        publish(config, info, note)
+        return _summary(config, info, resumed_from=None, already_finished=True)
     if config.push_to_hub is not None:
         check_push(config.push_to_hub)
     info |= trained_on(config, samples, root, base=base)
@@ -102,10 +104,9 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         title=f"SFT from {Path(config.model).name}",
     )
     reached = f"Loss {info['loss_start']:.3f} in the first tenth of the steps, {info['loss_end']:.3f} in the last."
-    write_card(config, info, base=config.model, licence=info["base_licence"], figures=reached)
+    write_card(config, info, figures=reached)
     write_run(config.out, info)
-    if config.push_to_hub is not None:
-        note(f"pushed to {push(config.out / 'model', config.push_to_hub)}")
+    publish(config, info, note)
     return _summary(config, info, resumed_from=resumed_from, already_finished=False)
 
 
@@ -135,7 +136,8 @@ def _train(
         profile = loaded.profile
         log = config.out / "log.jsonl"
         earlier = rewind_log(log, loaded.done, SftStep, rewrite=settings.process_index == 0)
-        recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=on_log)
+        show = None if on_log is None else lambda figures: on_log({**figures, "steps": float(steps)})
+        recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=show)
         answer_format = _answer_format(config)
         trainer = make_trainer(
             loaded.model,
@@ -153,7 +155,7 @@ def _train(
             peft_config=policy.adapters(config, profile),
         )
         table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
-    info["base_licence"] = profile.licence
+    info.setdefault("base_licence", profile.licence)
     info["parameters"] = [vars(row) for row in table]
     return [*earlier, *recorder.steps], loaded.done if loaded.checkpoint else None
 

@@ -21,7 +21,8 @@ def check_targets(samples: list[Sample], answer_format: Format, *, where: str) -
     """Make sure, before a model is loaded, that every sample has what its completion needs.
 
     Raises:
-        DataError: A grounding or boxes sample without boxes, a yes/no sample without a verdict.
+        DataError: A grounding or boxes sample without boxes, a yes/no sample without a verdict, or one that is to be
+            answered with boxes, is anomalous and names no defect.
     """
     for sample in samples:
         fmt = format_of(sample, answer_format)
@@ -34,6 +35,13 @@ def check_targets(samples: list[Sample], answer_format: Format, *, where: str) -
             )
         if sample.task == "anomaly" and sample.is_anomalous is None:
             raise DataError(f"sample {sample.id!r} does not say whether it is anomalous", where=where)
+        if fmt == "boxes" and sample.is_anomalous and not sample.defects:
+            # Its target would be the empty list, which says "no defect".
+            raise DataError(
+                f"sample {sample.id!r} is anomalous and names no defect, the format 'boxes' needs its box",
+                where=where,
+                hint="train on it with answer_format=structured, or leave it out",
+            )
 
 
 def training_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -121,20 +122,22 @@ def _plural(processes: int) -> str:
     return "1 process" if processes == 1 else f"{processes} processes"
 
 
-_LOCKS: dict[Path, TextIO] = {}
-"""Locks this process holds; the system lets go of them when it ends, however it ends."""
+_LOCKS: dict[tuple[int, int], TextIO] = {}
+"""Locks this process holds, by device and inode; the system lets go of them when it ends, however it ends."""
 
 
 def _lock(out: Path) -> None:
     """Keep other processes out of a run's folder: two that write into it would spoil each other's checkpoints."""
-    key = out.resolve()
-    if key in _LOCKS and (key / ".lock").exists():
-        return
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / ".lock").open("a", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write: {error.strerror}", where=str(out)) from error
+    status = os.fstat(file.fileno())
+    key = (status.st_dev, status.st_ino)
+    if key in _LOCKS:
+        file.close()
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

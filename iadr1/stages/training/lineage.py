@@ -7,24 +7,35 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from iadr1 import leaks
 from iadr1.config import TrainingConfig
+from iadr1.errors import DataError
 from iadr1.licences import permits_commercial
 from iadr1.records import Sample, write_text_atomic
 
+_CARDS = ("README.md", "MODEL_CARD.md")
+
 
 def trained_on(config: TrainingConfig, samples: list[Sample], root: Path, *, base: str) -> dict[str, Any]:
-    """What `run.json` says about the data, after writing the leak manifest into the run's folder.
+    """What `run.json` says about data and base model, after writing the leak manifest into the run's folder.
 
-    The manifest also holds what the base model was trained on, where its folder says so, so that images seen in an
-    earlier stage are found in an evaluation of the last one.
+    Where the base was itself trained by iadr1, its run counts too: the manifest also holds the images of that run, so
+    that an evaluation of the last model finds them, `base` is the model at the beginning, and `earlier` lists the runs
+    between with their data's licences. `base_licence` is left out where the base's folder does not state it.
+
+    Raises:
+        DataError: The base's run.json or leak manifest is broken or has changed, or an image is not the sample's.
     """
     manifest = leaks.build_manifest(samples, root, shots=config.shots)
-    earlier = leaks.find_manifest(Path(base)) if Path(base).is_dir() else None
+    folder = Path(base) if Path(base).is_dir() else None
+    earlier = leaks.find_manifest(folder) if folder else None
     if earlier is not None:
         manifest = leaks.merge([leaks.read_manifest(earlier), manifest])
     licences = Counter(sample.licence for sample in samples)
     return {
+        **(_base(config, folder)),
         leaks.RUN_KEY: leaks.write_for_run(config.out, manifest),
         "samples": len(samples),
         "licences": dict(sorted(licences.items())),
@@ -32,49 +43,113 @@ def trained_on(config: TrainingConfig, samples: list[Sample], root: Path, *, bas
     }
 
 
-def write_card(config: TrainingConfig, info: dict[str, Any], *, base: str, licence: str, figures: str) -> Path:
-    """Write the model card, `README.md` of the model's folder, in the hub's form.
+def _base(config: TrainingConfig, folder: Path | None) -> dict[str, Any]:
+    """`base`, `earlier` and, where it is known, `base_licence`."""
+    if folder is None:
+        return {"base": config.model, "earlier": []}
+    run = _run_of(folder)
+    if run is not None:
+        keys = ("base", "base_licence", "earlier", "command", "samples", "licences", "sources")
+        known = {key: run[key] for key in keys if key in run}
+        if known.keys() == set(keys):
+            last = {key: known[key] for key in keys[3:]}
+            return {"base": run["base"], "base_licence": run["base_licence"], "earlier": [*run["earlier"], last]}
+    licence = _stated_licence(folder)
+    name = config.model if config.model == "tiny" else folder.absolute().name
+    return {"base": name, "earlier": [], **({} if licence is None else {"base_licence": licence})}
+
+
+def _run_of(folder: Path) -> dict[str, Any] | None:
+    """The `run.json` of the training run that a model's folder is of: beside its weights, or in the folder above."""
+    for path in (folder / "run.json", folder.absolute().parent / "run.json"):
+        if path.is_file():
+            try:
+                run = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise DataError("not JSON", where=str(path), hint="it says what the base was trained on") from error
+            return run if isinstance(run, dict) else None
+    return None
+
+
+def _stated_licence(folder: Path) -> str | None:
+    """The licence that the front matter of a model card names; None where there is none."""
+    for name in _CARDS:
+        path = folder / name
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        parts = text.split("---\n", 2)
+        if len(parts) < 3 or parts[0].strip():
+            continue
+        try:
+            front = yaml.safe_load(parts[1])
+        except yaml.YAMLError:
+            continue  # somebody else's card; it says nothing that can be read
+        if isinstance(front, dict) and isinstance(front.get("license"), str):
+            licence: str = front["license"]
+            return str(front.get("license_name") or licence) if licence == "other" else licence
+    return None
+
+
+def write_card(config: TrainingConfig, info: dict[str, Any], *, figures: str) -> Path:
+    """Write the model card, `README.md` of the model's folder, in the hub's form, and the leak manifest beside it.
 
     Args:
         config: The run's settings.
         info: What `run.json` holds.
-        base: The model that was trained.
-        licence: Licence of the base's family.
         figures: What the run reached, in words.
     """
-    data_licences = ", ".join(f"{name} ({count} samples)" for name, count in info["licences"].items())
-    blocked = [name for name in (licence, *info["licences"]) if not permits_commercial(name)]
+    folder = config.out / "model"
+    manifest = (config.out / leaks.MANIFEST_NAME).read_text(encoding="utf-8")
+    write_text_atomic(folder / leaks.MANIFEST_NAME, manifest)  # a copy of the folder alone still says what it saw
+    stages = [*info["earlier"], info]
+    licences = [info["base_licence"], *(name for stage in stages for name in stage["licences"])]
+    blocked = [name for name in dict.fromkeys(licences) if not permits_commercial(name)]
     use = (
-        f"Not cleared for commercial use: {', '.join(dict.fromkeys(blocked))}."
+        f"Not cleared for commercial use: {_plain(', '.join(blocked))}."
         if blocked
         else "The licences of base and data permit commercial use."
     )
-    name = Path(base).name if Path(base).exists() else base
-    front = {"base_model": name, "library_name": "transformers", "pipeline_tag": "image-text-to-text"}
-    tags = ["industrial-anomaly-detection", "iadr1", *(["lora", "peft"] if config.lora_rank else [])]
+    front = {
+        "base_model": info["base"],
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
+        "tags": ["industrial-anomaly-detection", "iadr1", *(["lora", "peft"] if config.lora_rank else [])],
+    }
+    commands = ", then ".join(f"`iadr1 {stage['command']}`" for stage in stages)
     lines = [
         "---",
-        *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
-        f"tags: {json.dumps(tags)}",
+        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
         "---",
-        f"# {config.out.name}: {name} after `iadr1 {info['command']}`",
+        f"# {_plain(config.out.name)}: {_plain(info['base'])} after {commands}",
         "",
-        f"{figures} Settings, versions, seed and data hashes stand in `run.json` beside this folder.",
+        f"{figures} Settings, versions, seed and data hashes stand in the run's `run.json`.",
         "",
         "| | |",
         "|---|---|",
-        f"| base | {name} (licence: {licence}) |",
-        f"| data | {info['samples']} samples from {'; '.join(info['sources']) or 'unnamed sources'} |",
-        f"| licences of the data | {data_licences} |",
+        f"| base | {_plain(info['base'])} (licence: {_plain(info['base_licence'])}) |",
+        *(_data_line(stage) for stage in stages),
         f"| steps | {info['steps']}, seed {config.seed}, learning rate {config.learning_rate} |",
         f"| made with | iadr1 {info['iadr1']}, config {info['config_hash']} |",
         "",
         use,
         "",
-        "An evaluation on the images it was trained on would be too good: `iadr1 eval` finds them through the leak "
-        "manifest in the run's folder.",
+        "An evaluation on the images it was trained on would be too good: `iadr1 eval` finds them through "
+        f"`{leaks.MANIFEST_NAME}`.",
         "",
     ]
-    path = config.out / "model" / "README.md"
+    path = folder / "README.md"
     write_text_atomic(path, "\n".join(lines))
     return path
+
+
+def _data_line(stage: dict[str, Any]) -> str:
+    licences = ", ".join(f"{_plain(name)} ({count} samples)" for name, count in stage["licences"].items())
+    sources = _plain("; ".join(stage["sources"])) or "unnamed sources"
+    return f"| data of {stage['command']} | {stage['samples']} samples from {sources}; licences: {licences} |"
+
+
+def _plain(text: str) -> str:
+    """Text of others as one line of Markdown: no line break, table border, link or tag of theirs takes effect."""
+    line = " ".join(text.split())
+    for mark in "\\`*_|[]<>#":
+        line = line.replace(mark, f"\\{mark}")
+    return line

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def _deepspeed(config: TrainingConfig) -> str | None:
 
     Raises:
         MissingExtraError: DeepSpeed is not installed.
-        UsageError: No such file.
+        UsageError: No such file, or one that cannot work.
     """
     if config.deepspeed is None:
         return None
@@ -82,8 +84,35 @@ def _deepspeed(config: TrainingConfig) -> str | None:
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in _DEEPSPEED.glob("*.json")))
         raise UsageError(f"no DeepSpeed settings {config.deepspeed!r}", hint=f"known: {known}, or a JSON file")
+    _check_file(path)
     _start_deepspeed()
     return str(path)
+
+
+_AUTO = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+_GATHER = "stage3_gather_16bit_weights_on_model_save"
+
+
+def _check_file(path: Path) -> None:
+    """Make sure that a DeepSpeed file leaves the batch to the run, and that ZeRO-3 saves weights that can be loaded.
+
+    Raises:
+        UsageError: It does not, or is not a JSON object.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        zero = settings.get("zero_optimization", {})
+    except (ValueError, AttributeError) as error:
+        raise UsageError("not a JSON object of DeepSpeed settings", where=str(path)) from error
+    for key in _AUTO:
+        if settings.get(key) != "auto":
+            raise UsageError(
+                f"{key} is {settings.get(key)!r}, it must be 'auto'",
+                where=str(path),
+                hint="batch_size and gradient_accumulation of the run count",
+            )
+    if zero.get("stage") == 3 and zero.get(_GATHER) is not True:
+        raise UsageError(f"ZeRO-3 without {_GATHER}: true saves no usable model", where=str(path))
 
 
 def _start_deepspeed() -> None:
@@ -94,6 +123,8 @@ def _start_deepspeed() -> None:
     if on_cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         _check_compiler()
+    # Its calls of torch go by names that the next version renames.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\.")
     deepspeed: Any = importlib.import_module("deepspeed")
     deepspeed.init_distributed(dist_backend="gloo" if on_cpu else "nccl")
 

@@ -180,7 +180,7 @@ def _deepspeed(name: str | None) -> dict[str, Any]:
 
 
 def _offloaded(zero: Mapping[str, Any], what: str) -> bool:
-    return zero.get(what, {}).get("device", "none") != "none"
+    return bool(zero.get(what, {}).get("device", "none") != "none")
 
 
 def _load(config: TrainingConfig, model: PlannedModel, data: PlannedData) -> Load:

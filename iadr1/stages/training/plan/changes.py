@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from iadr1.config import SftConfig, TrainConfig, TrainingConfig
+from iadr1.config import TrainConfig, TrainingConfig
 from iadr1.stages.training.plan.memory import CARDS, Memory
 
 FEWER_PIXELS = 480_000
@@ -40,9 +40,7 @@ class _Idea:
     config: TrainingConfig
 
 
-def changes(
-    config: TrainingConfig, now: Memory, compute: Callable[[TrainingConfig], Memory]
-) -> tuple[Change, ...]:
+def changes(config: TrainingConfig, now: Memory, compute: Callable[[TrainingConfig], Memory]) -> tuple[Change, ...]:
     """Changes one upon another until the run fits on the smallest card, or none is left.
 
     Args:
@@ -52,61 +50,80 @@ def changes(
     """
     found: list[Change] = []
     for idea_of in _IDEAS:
-        for idea in idea_of(config):
-            if now.card == CARDS[0]:
-                return tuple(found)
-            then = compute(idea.config)
-            if then.peak > WORTH * now.peak:
-                continue
+        if now.card == CARDS[0]:
+            break
+        idea = idea_of(config)
+        if idea is None:
+            continue
+        then = compute(idea.config)
+        if then.peak <= WORTH * now.peak:
             config, now = idea.config, then
             found.append(Change(idea.setting, idea.cost, then))
     return tuple(found)
 
 
-def _checkpointing(config: TrainingConfig) -> Iterator[_Idea]:
-    if not config.gradient_checkpointing:
-        yield _idea(config, "about a third slower, same result", gradient_checkpointing=True)
+def _checkpointing(config: TrainingConfig) -> _Idea | None:
+    if config.gradient_checkpointing:
+        return None
+    return _idea(config, "about a third slower, same result", gradient_checkpointing=True)
 
 
-def _batch(config: TrainingConfig) -> Iterator[_Idea]:
+def _batch(config: TrainingConfig) -> _Idea | None:
     """The same number of completions a step, in smaller pieces."""
     least = config.generations if isinstance(config, TrainConfig) else 1
     factor = config.batch_size // least
-    if factor > 1:
-        more = config.gradient_accumulation * factor
-        yield _idea(config, "slower, same result", batch_size=least, gradient_accumulation=more)
+    if factor < 2:
+        return None
+    more = config.gradient_accumulation * factor
+    return _idea(config, "slower, same result", batch_size=least, gradient_accumulation=more)
 
 
-def _pixels(config: TrainingConfig) -> Iterator[_Idea]:
-    if config.max_pixels is None or config.max_pixels > FEWER_PIXELS:
-        yield _idea(config, "small defects may no longer be seen", max_pixels=FEWER_PIXELS)
+def _pixels(config: TrainingConfig) -> _Idea | None:
+    if config.max_pixels is not None and config.max_pixels <= FEWER_PIXELS:
+        return None
+    return _idea(config, "small defects may no longer be seen", max_pixels=FEWER_PIXELS)
 
 
-def _lora(config: TrainingConfig) -> Iterator[_Idea]:
-    if not config.lora_rank:
-        cost = "adapters are trained instead of all weights: raise learning_rate about tenfold"
-        yield _idea(config, cost, lora_rank=RANK, freeze="")
+def _lora(config: TrainingConfig) -> _Idea | None:
+    if config.lora_rank:
+        return None
+    cost = "adapters are trained instead of all weights: raise learning_rate about tenfold"
+    return _idea(config, cost, lora_rank=RANK, freeze="")
 
 
-def _zero(config: TrainingConfig) -> Iterator[_Idea]:
-    processes = max(config.nproc, SPREAD_OVER)
-    for stage in ("zero2", "zero3"):
-        if config.deepspeed not in (stage, "zero3"):
-            cost = f"{processes} GPUs and traffic between them; divide gradient_accumulation to keep the step's size"
-            yield _idea(config, cost, deepspeed=stage, nproc=processes)
+def _deepspeed(config: TrainingConfig) -> _Idea | None:
+    """On the GPUs that there are: DeepSpeed holds the model in bfloat16, where autocast leaves it in float32."""
+    if config.deepspeed is not None or not config.bf16:
+        return None
+    return _idea(config, "needs the extra deepspeed; weights are held in bfloat16", deepspeed="zero2")
 
 
-def _beta(config: TrainingConfig) -> Iterator[_Idea]:
-    if isinstance(config, TrainConfig) and config.beta > 0:
-        yield _idea(config, "nothing holds the model near its start", beta=0.0)
+def _more_gpus(config: TrainingConfig) -> _Idea | None:
+    if config.nproc >= SPREAD_OVER:
+        return None
+    cost = f"{SPREAD_OVER} GPUs; divide gradient_accumulation to keep the step's size"
+    return _idea(config, cost, deepspeed=config.deepspeed or "zero2", nproc=SPREAD_OVER)
 
 
-def _vllm(config: TrainingConfig) -> Iterator[_Idea]:
-    if not isinstance(config, SftConfig) and getattr(config, "vllm", "server") == "off":
-        yield _idea(config, "answers are written on other GPUs, by a vLLM server", vllm="server")
+def _zero3(config: TrainingConfig) -> _Idea | None:
+    if config.deepspeed == "zero3" or config.nproc == 1:
+        return None
+    return _idea(config, "more traffic between the GPUs", deepspeed="zero3")
 
 
-_IDEAS = (_checkpointing, _batch, _pixels, _lora, _zero, _beta, _vllm)
+def _beta(config: TrainingConfig) -> _Idea | None:
+    if not isinstance(config, TrainConfig) or not config.beta:
+        return None
+    return _idea(config, "nothing holds the model near its start", beta=0.0)
+
+
+def _vllm(config: TrainingConfig) -> _Idea | None:
+    if not isinstance(config, TrainConfig) or config.vllm != "off":
+        return None
+    return _idea(config, "answers are written on other GPUs, by a vLLM server", vllm="server")
+
+
+_IDEAS = (_checkpointing, _batch, _pixels, _lora, _deepspeed, _more_gpus, _zero3, _beta, _vllm)
 
 
 def _idea(config: TrainingConfig, cost: str, **settings: object) -> _Idea:

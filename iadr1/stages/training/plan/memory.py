@@ -302,8 +302,11 @@ def _copies(facts: Facts, setup: Setup) -> int:
 
 
 def cache_per_token(stack: Stack, setup: Setup) -> int:
-    """Bytes of the keys and values of one token; under autocast rotary embeddings leave the keys in float32."""
-    return stack.layers * stack.key_width * ((4 if setup.autocast else setup.compute) + setup.compute)
+    """Bytes of the keys and values of one token.
+
+    Under autocast rotary embeddings leave the keys in float32, and the cache takes the values' format from them.
+    """
+    return stack.layers * stack.key_width * 2 * setup.wide
 
 
 def _generation(facts: Facts, load: Load, setup: Setup) -> list[Item]:

@@ -12,7 +12,7 @@ from iadr1.config import TrainConfig, TrainingConfig
 from iadr1.errors import ModelError, UsageError
 from iadr1.models import meta, resolve_model
 from iadr1.models.base import Profile
-from iadr1.models.parts import PartRow, freeze, parameter_table
+from iadr1.models.parts import PartRow, freeze
 from iadr1.models.processors import make_ready
 from iadr1.models.profiles import PROFILES, profile_of
 from iadr1.stages.training import policy
