@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import completions, convert, data, detect, evaluate, model, prepare, recipes, rewards, sft, train
+from iadr1.cli import completions, convert, data, detect, evaluate, model, prepare, recipes, rewards, score, sft, train
 from iadr1.cli.options import keys_text
 
 _EPILOG = (
@@ -81,6 +81,8 @@ _add("sft", sft.sft, sft.EPILOG, keys=configs.SftConfig)
 _add("train", train.train, train.TRAIN_EPILOG, keys=configs.TrainConfig)
 _add("completions", completions.completions, completions.EPILOG)
 _add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
+_add("score", score.score, score.SCORE_EPILOG)
+_add("compare", score.compare, score.COMPARE_EPILOG)
 _add("detect", detect.detect, detect.EPILOG)
 
 _data = _add_group("data", data.HELP)

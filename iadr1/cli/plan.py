@@ -108,7 +108,8 @@ def _memory(plan: Plan) -> None:
 
     setup = plan.setup
     zero = "no ZeRO" if setup.zero is None else f"ZeRO-{setup.zero}"
-    title = f"Memory of one of {_gpus(setup.processes)} in GiB, computed, not measured ({zero})"
+    one = "the GPU" if setup.processes == 1 else f"each of {setup.processes} GPUs"
+    title = f"Memory of {one} in GiB, computed, not measured ({zero})"
     table = _table(title, "", *MOMENTS, numbers=(1, 2, 3))
     for item in sorted(plan.memory.items, key=lambda item: -item.size):
         table.add_row(item.name, *(_gib(item.size) if moment in item.moments else "" for moment in MOMENTS))

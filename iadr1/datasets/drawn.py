@@ -10,6 +10,7 @@ from pathlib import Path
 
 from iadr1 import parallel
 from iadr1.datasets.files import Files
+from iadr1.datasets.layout import is_named_file
 from iadr1.datasets.polygons import Shape
 from iadr1.errors import DataError
 from iadr1.geometry import Size
@@ -73,13 +74,16 @@ def split_of(path: str) -> str:
 
 
 def found_files(folder: Path, suffixes: Container[str]) -> list[Path]:
-    """All files below a folder with one of the suffixes (lower-case), sorted, without hidden ones."""
+    """All files below a folder with one of the suffixes (lower-case), links that lead nowhere among them; sorted.
+
+    Hidden ones are left out.
+    """
     return sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and is_named_file(path)
     )
 
 

@@ -105,8 +105,12 @@ class Files:
             return
         self._seen.add(path)
         parts = path.split("/")
-        if parts[0] in ("", ".") or ":" in parts[0] or ".." in parts or "\\" in path:
-            raise DataError(f"the path {path!r} is not relative to the root or leaves it", where=where)
+        if parts[0] in ("", ".") or ":" in parts[0] or ".." in parts or "\\" in path or "\0" in path:
+            raise DataError(
+                f"the path {path!r} is not relative to the root or leaves it",
+                where=where,
+                hint=f"paths count from {str(self.root)!r}, the folder given as --root",
+            )
         full = self.root / path
         if not full.is_file():
             self._absent[path] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ def read_json(path: Path) -> Any:
 
     Raises:
         DataError: It cannot be read, is nested too deeply, is not UTF-8 or not JSON (`where` holds file, line and
-            column), holds a number of thousands of digits, or an object has the same key twice.
+            column), holds a number of thousands of digits or half a character, or an object has the same key twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the file: {error}", where=str(path)) from error
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        value = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise DataError(f"not JSON: {error.msg} in column {error.colno}", where=where) from error
@@ -31,6 +32,21 @@ def read_json(path: Path) -> Any:
         raise DataError(f"not JSON that can be read: {error}", where=str(path)) from error
     except _DuplicateKeyError as error:
         raise DataError(f"the key {error.key!r} occurs twice in one object", where=str(path)) from error
+    if _SURROGATE.search(text):
+        _check_text(value, path)
+    return value
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a character beyond U+FFFF: sound in pairs, and no text that could be written when alone."""
+
+
+def _check_text(value: Any, path: Path) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        lone = error.object[error.start]
+        raise DataError(f"not text: a lone {lone!r}, which is half a character", where=str(path)) from error
 
 
 class _DuplicateKeyError(Exception):

@@ -36,10 +36,18 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Images directly inside a folder, sorted by name; empty where the folder is missing."""
+    """Images directly inside a folder, sorted by name; empty where the folder is missing.
+
+    A link that leads nowhere is one of them, so that it counts as a missing image.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and is_named_file(path))
+
+
+def is_named_file(path: Path) -> bool:
+    """Whether this is a file, or a link that may have been one."""
+    return path.is_file() or (path.is_symlink() and not path.is_dir())
 
 
 def words(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from iadr1.errors import OutputError
 from iadr1.records import atomic, write_text_atomic
 
 Row = Mapping[str, Any]
@@ -44,8 +45,23 @@ def write_json_list(path: Path, rows: Iterable[Row]) -> int:
 
 
 def write_dataset_yaml(out: Path) -> Path:
-    """Write `NAME.yaml` beside `NAME.json` or `.jsonl`: what `--dataset_name` of AnomalyR1 and VLM-R1's REC takes."""
+    """Write `NAME.yaml` beside `NAME.json` or `.jsonl`: what `--dataset_name` of AnomalyR1 and VLM-R1's REC takes.
+
+    Raises:
+        OutputError: There is a `NAME.yaml` that is something else, such as a recipe.
+    """
     path = out.with_suffix(".yaml")
+    if path.exists() and not _is_dataset_yaml(path):
+        hint = "it is left as it is, and the data are written; give --out another name to get the YAML file too"
+        raise OutputError("the file is there already and names no data set", where=str(path), hint=hint)
     entry = {"json_path": str(out.resolve()), "sampling_strategy": "all"}
     write_text_atomic(path, yaml.safe_dump({"datasets": [entry]}, sort_keys=False, allow_unicode=True))
     return path
+
+
+def _is_dataset_yaml(path: Path) -> bool:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):  # somebody's, whatever it is
+        return False
+    return isinstance(value, dict) and set(value) == {"datasets"}

@@ -67,7 +67,7 @@ def bounds(draws: dict[str, Array]) -> Intervals:
 
 
 def _bounds(scores: Array) -> dict[str, tuple[float, float]]:
-    known = ~np.isnan(scores).all(axis=0)
-    low, high = np.nanpercentile(scores[:, known], _BOUNDS, axis=0)
-    names = [name for name, there in zip(COLUMNS, known, strict=True) if there]
+    places = np.flatnonzero(~np.isnan(scores).all(axis=0))
+    low, high = np.nanpercentile(scores[:, places], _BOUNDS, axis=0)
+    names = [COLUMNS[place] for place in places]
     return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}

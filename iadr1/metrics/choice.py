@@ -70,8 +70,8 @@ def table(counts: Counts, *, parsed_only: bool = False) -> Table:
     """
     asked = counts.parsed if parsed_only else counts.asked
     per_dataset = {
-        name: percents(right.sum(axis=0), questions.sum(axis=0))
-        for name, right, questions in _by_dataset(counts, counts.right, asked)
+        name: percents(right, questions)
+        for name, (right, questions) in _by_dataset(counts, counts.right, asked)
         if questions.any()
     }
     found = {name: named(scores) for name, scores in per_dataset.items()}
@@ -102,9 +102,9 @@ def detection(counts: Counts) -> dict[str, dict[str, float]]:
     where no image was called anomalous, recall and F1 where none is.
     """
     scores: dict[str, dict[str, float]] = {}
-    for name, right, parsed, asked in _by_dataset(counts, counts.right, counts.parsed, counts.asked):
-        hits, anomalous = right[:, ANOMALOUS].sum(), asked[:, ANOMALOUS].sum()
-        called = hits + (parsed - right)[:, NORMAL].sum()
+    for name, (right, parsed, asked) in _by_dataset(counts, counts.right, counts.parsed, counts.asked):
+        hits, anomalous = right[ANOMALOUS], asked[ANOMALOUS]
+        called = hits + parsed[NORMAL] - right[NORMAL]
         figures = {}
         if called:
             figures["precision"] = 100.0 * float(hits / called)
@@ -123,8 +123,8 @@ def detection(counts: Counts) -> dict[str, dict[str, float]]:
 def tallies(counts: Counts) -> dict[str, dict[str, dict[str, int]]]:
     """Dataset -> subtask -> how many questions were `asked`, of these `parsed`, of these `right`."""
     found: dict[str, dict[str, dict[str, int]]] = {}
-    for name, *arrays in _by_dataset(counts, counts.asked, counts.parsed, counts.right):
-        cells = np.stack([array.sum(axis=0) for array in arrays], axis=-1).astype(int)
+    for name, totals in _by_dataset(counts, counts.asked, counts.parsed, counts.right):
+        cells = np.stack(totals, axis=-1).astype(int)
         subtasks = [cells[:2].sum(axis=0), *cells[2:]]
         found[name] = {
             subtask: dict(zip(("asked", "parsed", "right"), map(int, row), strict=True))
@@ -147,7 +147,7 @@ def bootstrap(rows: Sequence[ChoiceRow], *, seed: int, resamples: int = 1000) ->
     return intervals(count(rows), seed=seed, resamples=resamples).get(AVERAGE, {})
 
 
-def _by_dataset(counts: Counts, *arrays: Array) -> Iterator[tuple[str, Array, *tuple[Array, ...]]]:
+def _by_dataset(counts: Counts, *arrays: Array) -> Iterator[tuple[str, list[Array]]]:
+    """Each dataset with its totals by cell."""
     for place, name in enumerate(counts.datasets):
-        first, *others = (counts.of_dataset(place, array) for array in arrays)
-        yield name, first, *others
+        yield name, [counts.of_dataset(place, array).sum(axis=0) for array in arrays]

@@ -82,7 +82,8 @@ class Counts:
 
     def of_dataset(self, place: int, counted: Array) -> Array:
         """The rows of `counted` (one for each image) that belong to one dataset."""
-        return counted[self.dataset_of == place]
+        found: Array = counted[self.dataset_of == place]
+        return found
 
 
 def count(rows: Sequence[ChoiceRow]) -> Counts:

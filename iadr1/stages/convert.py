@@ -99,6 +99,8 @@ def _checked(plan: Conversion, target: Target) -> Conversion:
     """The plan with the target's own values where none are given."""
     if plan.out.resolve() == plan.file.resolve():
         raise UsageError("--out is the file that is read", hint="name another file")
+    if plan.out.is_dir():
+        raise UsageError(f"--out {str(plan.out)!r} is a folder", hint="name the file to write")
     if plan.shots and not target.shots:
         raise UsageError(f"{target.name} takes one image and no references", hint="leave --shots out")
     if plan.box_space is not None and plan.box_space not in target.spaces:

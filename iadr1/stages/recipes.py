@@ -8,7 +8,7 @@ from iadr1 import config as configs
 from iadr1.config import GroundConfig, SftConfig, TrainConfig, TrainingConfig
 from iadr1.errors import ConfigError
 from iadr1.rewards import resolve_reward
-from iadr1.stages.training.limits import check_grpo, check_numbers
+from iadr1.stages.training.limits import check_grpo, check_sft
 
 STAGES: dict[str, type[TrainingConfig]] = {kind.STAGE: kind for kind in (GroundConfig, SftConfig, TrainConfig)}
 """What a recipe's `stage` can be."""
@@ -32,6 +32,6 @@ def check(recipe: Path) -> TrainingConfig:
     if isinstance(config, TrainConfig):
         check_grpo(config)
         resolve_reward(config.reward)
-    else:
-        check_numbers(config, {})
+    elif isinstance(config, SftConfig):
+        check_sft(config)
     return config

@@ -287,6 +287,18 @@ def test_a_path_that_leaves_the_root_is_refused(mmad_root: Path, key: str) -> No
         next(SOURCE.read(mmad_root))
 
 
+def test_a_mask_outside_the_root_is_refused_before_it_is_looked_for(
+    tmp_path: Path, mmad_root: Path, mask: Mask
+) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside/017/000.png"
+    mask(outside)
+    value = index()
+    value[JUICE]["mask_path"] = outside.as_posix()
+    write(mmad_root, value)
+    with pytest.raises(DataError, match=r"017\.png: the path .* is not relative to the root or leaves it"):
+        next(SOURCE.read(mmad_root))
+
+
 def test_a_link_out_of_the_root_is_refused(tmp_path: Path, mmad_root: Path, photo: Photo) -> None:
     inside = mmad_root / "sub"
     inside.mkdir()

@@ -258,3 +258,15 @@ def test_what_is_no_pickle_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.p").write_bytes(data)
     with pytest.raises(DataError, match=r"x\.p: not a readable pickle"):
         read_pickle(tmp_path / "x.p")
+
+
+def test_values_without_end_are_refused_in_few_words(refer: Path) -> None:
+    bomb: list[object] = []
+    for _ in range(60):  # written out, 2 to the 60th brackets
+        bomb = [bomb, bomb]
+    path = refer / "data/refcoco/refs(unc).p"
+    for value in (bomb, [bomb], [{**ref(1, "train", "x"), "sentences": bomb}], [{**ref(1, "val", "x"), "split": bomb}]):
+        path.write_bytes(pickle.dumps(value))
+        with pytest.raises(DataError, match=r"refs\(unc\)\.p") as raised:
+            next(REFCOCO.read(refer))
+        assert len(str(raised.value)) < 400

@@ -109,7 +109,8 @@ def test_answers_and_groups_carry_what_the_filters_need(root: Path) -> None:
 
 def test_no_text_becomes_markup(root: Path) -> None:
     names = ("sample_id", "prompt", "completion", "truth", "parse", "parse_reason")
-    answer = dataclasses.replace(ANSWER, **dict.fromkeys(names, HOSTILE), rewards={HOSTILE: 1.0})
+    changes: dict[str, Any] = dict.fromkeys(names, HOSTILE) | {"rewards": {HOSTILE: 1.0}}
+    answer = dataclasses.replace(ANSWER, **changes)
     missing = dataclasses.replace(answer, image=HOSTILE)
     found = page(root, [answer], [missing], info={HOSTILE: HOSTILE})
     plain = page(root, [ANSWER], [ANSWER])

@@ -87,6 +87,17 @@ def test_anomalyr1_gets_problem_and_letter_and_the_yaml_it_loads(write: Write, t
     assert f"relative to {tmp_path}: give it as --image_root" in lines(made)
 
 
+def test_a_yaml_file_of_somebody_else_is_left_as_it_is(write: Write, tmp_path: Path) -> None:
+    made = plan(write(CHOICE), "anomalyr1", "few.jsonl")
+    for _ in range(2):  # its own is written again
+        run(made)
+    recipe = tmp_path / "out/few.yaml"
+    recipe.write_text("reward: roam\n", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"few\.yaml: the file is there already and names no data set"):
+        run(made)
+    assert recipe.read_text(encoding="utf-8") == "reward: roam\n"
+
+
 def test_a_format_refuses_what_it_cannot_hold_and_writes_nothing(write: Write) -> None:
     made = plan(write(CHOICE, YES), "anomalyr1", "few.jsonl")
     with pytest.raises(DataError, match=r"s\.jsonl:2: anomalyr1 \(\.jsonl\) cannot hold a sample of task 'anomaly'"):

@@ -152,10 +152,10 @@ def test_draws_of_other_settings_or_data_do_not_count(config: TrainConfig, monke
     # Settings that change no answer and no reward.
     keep(dataclasses.replace(config, learning_rate=0.5, steps=9, beta=0.0, generations=8))
     assert len(asked) == 4
-    for count, changes in enumerate(
-        ({"temperature": 0.5}, {"reward": "tiny_rewards:length"}, {"max_new_tokens": 9}, {"seed": 1}, {"top_p": 0.5}),
-        start=2,
-    ):
+    others: list[dict[str, Any]] = [
+        {"temperature": 0.5}, {"reward": "tiny_rewards:length"}, {"max_new_tokens": 9}, {"seed": 1}, {"top_p": 0.5},
+    ]  # fmt: skip
+    for count, changes in enumerate(others, start=2):
         keep(dataclasses.replace(config, **changes))
         assert len(asked) == 4 * count, changes
     keep(config)

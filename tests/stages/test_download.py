@@ -225,3 +225,15 @@ def test_a_broken_archive(tmp_path: Path) -> None:
     archive.write_bytes(b"PK not really")
     with pytest.raises(DataError, match="zip archive"):
         unpack(archive, tmp_path)
+
+
+@pytest.mark.parametrize("offset", [6, 8], ids=["encrypted", "unknown compression"])
+def test_an_archive_that_python_cannot_unpack(tmp_path: Path, offset: int) -> None:
+    content = bytearray(zipped({"a.png": b"first"}))
+    # The flags and the method of compression stand in the member's header and, two bytes further, in the directory.
+    for place in (offset, content.index(b"PK\x01\x02") + offset + 2):
+        content[place] |= 0x01 if offset == 6 else 0x63
+    (tmp_path / "set.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"set\.zip: not a sound zip archive"):
+        unpack(tmp_path / "set.zip", tmp_path)
+    assert not (tmp_path / "a.png").exists()

@@ -14,7 +14,7 @@ from PIL import Image
 from iadr1 import images
 from iadr1.errors import DataError, MissingExtraError, UsageError
 from iadr1.images import file_sha256, image_size, open_image
-from iadr1.records import read_records
+from iadr1.records import meta_path, read_records
 from iadr1.stages.inspect import check, disk, licences, stats, view
 from iadr1.stages.inspect.habits import Habits
 from iadr1.stages.inspect.lines import Finding
@@ -145,6 +145,8 @@ def test_each_fault_is_found_once(
         ("[]", "schema", "record: "),
         ('{"id": 1, "id": 2}', "schema", "a key stands twice in one object"),
         ("[" * 100_000, "json", "not JSON"),
+        (f'{{"id": {"9" * 5000}}}', "json", "not JSON that can be read: Exceeds the limit"),
+        ('{"id": "\\ud800"}', "json", "not JSON that can be read: 'utf-8' codec can't encode"),
     ],
 )
 def test_a_broken_line_hides_no_other(write: Write, line: str, kind: str, told: str) -> None:
@@ -312,6 +314,32 @@ def test_boxes_on_images_just_above_1000_tell_nothing() -> None:
     for line in range(30):
         habits.add(line + 1, (100, 100, 900, 700), (1024, 768))
     assert not list(habits.faults("Set"))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda path, out: check.run(path, out=out),
+        lambda path, out: stats.run(path, out=out),
+        lambda path, out: stats.run(path, plot=out),
+        lambda path, out: view.run(path, out=out),
+    ],
+    ids=["check", "stats", "stats --plot", "view"],
+)
+def test_what_is_read_is_never_overwritten(write: Write, look: Callable[[Path, Path], object]) -> None:
+    path = write(GOOD)
+    meta_path(path).write_text('{"root": "."}', encoding="utf-8")
+    before = path.read_bytes(), meta_path(path).read_bytes()
+    (path.parent / "link.html").symlink_to(path)
+    for out, message in (
+        (path, "is what is read"),
+        (path.parent / "link.html", "is what is read"),
+        (meta_path(path), "is what is read"),
+        (path.parent, "is a folder"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            look(path, out)
+    assert (path.read_bytes(), meta_path(path).read_bytes()) == before
 
 
 def test_a_root_elsewhere_and_an_absent_one(write: Write, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from typer.testing import CliRunner
 
 from iadr1.cli.app import app
 from iadr1.config import GroundConfig, SftConfig, TrainConfig
-from iadr1.errors import ConfigError, DataError, ImageError, ModelError, UsageError
+from iadr1.errors import ConfigError, DataError, ImageError, ModelChoiceError, ModelError, UsageError
 from iadr1.models import meta
 from iadr1.models.processors import make_ready
 from iadr1.models.profiles import PROFILES, profile_of
 from iadr1.prompts import render_prompt, render_target
 from iadr1.records import Defect, Sample, write_records
-from iadr1.stages import grpo
+from iadr1.stages import grpo, sft
 from iadr1.stages.training.context import Prompt, Questions, check_context, estimated, measure, tokenized
 from iadr1.stages.training.plan import Plan, make_plan
 from iadr1.stages.training.plan.memory import GIB, Facts, Item, Load, Memory, Setup, activations, memory
@@ -46,6 +47,18 @@ def sample(number: int, **changes: Any) -> Sample:
         "question_type": "Anomaly Detection",
     }
     return Sample(**(values | changes))
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of the tiny model of a family; it must not be written to."""
+    from tests.tiny_vlms import build
+
+    @cache
+    def folder(family: str) -> Path:
+        return build(family, tmp_path_factory.mktemp(family))
+
+    return folder
 
 
 @pytest.fixture
@@ -126,16 +139,16 @@ def test_answers_are_counted_where_they_are_trained_on(samples: Path, family_fol
 
 
 def test_images_are_not_decoded_and_each_header_is_read_once(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from iadr1.stages.training import context
+    from iadr1.images import image_size as real
 
     read: list[str] = []
-    real = context.image_size
 
     def spy(path: Path) -> tuple[int, int]:
         read.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(context, "image_size", spy)
+    monkeypatch.setattr("iadr1.stages.training.context.image_size", spy)
+    monkeypatch.setattr("iadr1.stages.training.context.BATCH", 2)
     asked = [sample(0, image_size=SIZES[0]), sample(1), sample(1), sample(0, image_size=None)]
     prompts = measure(
         Questions(asked, samples, samples.parent, 1, lambda one: "choice"), PROFILES["qwen2_5_vl"], estimated
@@ -176,6 +189,17 @@ def test_a_prompt_beyond_the_context_is_named_with_what_to_do(
         check(longest, shots=1)
 
 
+def test_both_trainers_look_before_the_first_step(config: TrainConfig) -> None:
+    with pytest.raises(DataError, match=r"samples\.jsonl: sample 's3' has \d+ tokens .* and 4090 of the answer"):
+        grpo.run(dataclasses.replace(config, max_new_tokens=4090))
+    assert not (config.out / "log.jsonl").exists()
+    story = "It is a long story. " * 2000
+    told = [sample(0, task="anomaly", options={}, answer="No", is_anomalous=False, reasoning=story)]
+    write_records(config.data, told)
+    with pytest.raises(DataError, match=r"sample 's0' has \d+ tokens .*: the model's context holds 4096 \(leave"):
+        sft.run(SftConfig(model=config.model, data=config.data, out=Path("sft"), log_to="none"))
+
+
 # --- memory against real tensors ----------------------------------------------------------------------------------
 
 
@@ -188,8 +212,8 @@ class Spy:
 
         from iadr1.stages.grpo import trainer
 
-        spy, self.seen, self.cache = self, {}, (0, 0)
-        self.seen: dict[str, int]
+        spy, self.cache = self, (0, 0)
+        self.seen: dict[str, int] = {}
 
         class Callback(TrainerCallback):
             def on_pre_optimizer_step(self, *args: Any, model: Any = None, **kwargs: Any) -> None:
@@ -524,6 +548,7 @@ def test_a_prompt_that_is_too_long_is_said(config: TrainConfig) -> None:
     ("changes", "error", "said"),
     [
         ({"model": "nobody/nothing"}, ModelError, "is not known here"),
+        ({"model": "runs/absent/model"}, ModelChoiceError, "name that one's base with --model"),
         ({"max_pixels": 10}, UsageError, "max_pixels is 10"),
         ({"deepspeed": "zero9"}, UsageError, "no DeepSpeed settings 'zero9'"),
         ({"deepspeed": "broken.json"}, ConfigError, r"broken\.json: not a DeepSpeed JSON file"),

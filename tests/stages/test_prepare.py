@@ -88,6 +88,23 @@ def test_the_few_shot_set_is_balanced_and_free_of_held_out_categories(world: Pat
     assert all(sample.reasoning for sample in chosen)
 
 
+@pytest.mark.parametrize(("size", "share", "normal"), [(16, 0.5, 8), (12, 0.25, 3), (9, 0.5, 4)])
+def test_a_few_shot_set_of_the_world_has_exactly_the_counts_asked_for(
+    world: Path, tmp_path: Path, size: int, share: float, normal: int
+) -> None:
+    data = tuple(world / f"data/{name}.jsonl" for name in ("fewshot", "mmad", "anomaly"))
+    out = tmp_path / "few.jsonl"
+    run(PrepareConfig(source="fewshot", data=data, out=out, size=size, normal_share=share, per_class="0..2"))
+    found = list(read_records(out, Sample))
+    assert len(found) == len({sample.image_sha256 for sample in found}) == size
+    assert Counter(sample.is_anomalous for sample in found) == {False: normal, True: size - normal}
+    assert not any(CATEGORIES[sample.category].held_out for sample in found)
+    states = [(s.dataset, s.category, *sorted({defect.type for defect in s.defects})) for s in found]
+    assert max(Counter(states).values()) <= 2
+    manifest = leaks.read_manifest(out.with_suffix(".leak.json"))
+    assert {image.sha256 for image in manifest.images} == {sample.image_sha256 for sample in found}
+
+
 def test_training_and_evaluation_share_no_image(world: Path) -> None:
     hashes = {name: {sample.image_sha256 for sample in read(world, name)} for name in NAMES}
     training = hashes.pop("fewshot") | hashes.pop("grounding")

@@ -137,6 +137,24 @@ def test_a_source_that_names_its_images_marks_the_absent(tmp_path: Path) -> None
         run(dataclasses.replace(config, missing="skip"))
 
 
+def test_a_link_that_leads_nowhere_is_a_missing_image(mvtec: PrepareConfig) -> None:
+    assert mvtec.root is not None
+    (mvtec.root / "wood/test/good/002.png").symlink_to(mvtec.root / "moved/away.png")
+    with pytest.raises(DataError, match=r"1 of \d+ files are missing: wood/test/good/002\.png"):
+        run(mvtec)
+    run(dataclasses.replace(mvtec, missing="keep"))
+    assert [sample.image for sample in read(mvtec) if sample.missing] == ["wood/test/good/002.png"]
+
+
+def test_what_the_system_refuses_to_read_is_no_fault_of_the_output(tmp_path: Path) -> None:
+    name = f"VisA/candle/test/good/{'x' * 300}.JPG"
+    question = {"Question": "?", "Answer": "A", "Options": {"A": "Yes.", "B": "No."}, "type": "Anomaly Detection"}
+    (tmp_path / "mmad.json").write_text(json.dumps({name: {"conversation": [question]}}), encoding="utf-8")
+    config = PrepareConfig(source="mmad", root=tmp_path, out=tmp_path / "out.jsonl", missing="keep")
+    with pytest.raises(DataError, match=r"VisA/candle/test/good/x+: cannot read: File name too long"):
+        run(config)
+
+
 def test_splits_and_categories_are_chosen(mvtec: PrepareConfig) -> None:
     run(dataclasses.replace(mvtec, split="train", category="wood, cable"))
     assert Counter((sample.split, sample.category) for sample in read(mvtec)) == {
@@ -315,6 +333,10 @@ def test_the_table_describes_every_source() -> None:
         assert source.title
         assert source.tree
         assert source.citation
-        assert source.commercial is not None or "-" not in source.licence, name
         assert source.page.startswith("https://") or name in ("folder", "coco", "yolo", "labelme", "csv"), name
         assert set(source.options) <= {"seed", "annotations"}
+    permitted = {name for name, source in SOURCES.items() if source.commercial}
+    assert permitted == {"visa", "folder", "coco", "yolo", "labelme", "csv"}
+    unknown = {name for name, source in SOURCES.items() if source.commercial is None}
+    assert unknown == {"dagm", "dtd", "goodsad", "deeppcb", "magnetic-tile", "expert-ad",
+                       "refcoco", "refcoco+", "refcocog"}  # fmt: skip

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -38,7 +39,6 @@ def config(tmp_path: Path, tiny_model: Path) -> SftConfig:
 @pytest.mark.parametrize(
     ("stage", "more"),
     [
-        pytest.param("sft", (), id="sft"),
         # One pass more over each set of answers, and the KL term against the base.
         pytest.param("train", (*LORA, "iterations=2", "gradient_accumulation=2", "beta=0.1"), id="grpo-lora"),
         pytest.param("train", ("nproc=2", "beta=0.1"), id="grpo-ddp"),
@@ -50,19 +50,49 @@ def test_a_killed_run_ends_in_the_weights_of_a_straight_one(
 ) -> None:
     prepare(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    command = words(stage, tmp_path, tiny_model, "straight", "steps=6", "save_steps=2", *more)
+    command = words(stage, tmp_path, tiny_model, "straight", "steps=10", "save_steps=2", *more)
     train(command, tmp_path)
-    command = words(stage, tmp_path, tiny_model, "killed", "steps=6", "save_steps=2", *more)
-    delay = random.uniform(0, 1)
+    command = words(stage, tmp_path, tiny_model, "killed", "steps=10", "save_steps=2", *more)
+    delay = random.uniform(0, 0.5)  # eight steps and four checkpoints are left, which take longer
     code = kill_after_checkpoint(python("-m", "iadr1", *command), tmp_path, "killed", delay=delay)
-    # A run that was over before it was killed would show nothing.
-    assert code != 0 or delay > 0.3
+    assert code == -signal.SIGKILL
     train(command, tmp_path)
     assert difference(tmp_path / "killed" / "model", tmp_path / "straight" / "model") == 0.0, f"killed {delay} s after"
-    earlier = tmp_path / "straight" / "checkpoint-4"
+    earlier = tmp_path / "straight" / "checkpoint-8"
     assert difference(earlier, tmp_path / "straight" / "model") > 0.0  # else any checkpoint would do
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
+
+
+KILLED_WHILE_SAVING = """
+import os, signal
+from transformers import Trainer
+from iadr1 import cli
+
+save = Trainer._save_rng_state
+
+def killed(self, output_dir):
+    if self.state.global_step == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, output_dir)
+
+Trainer._save_rng_state = killed
+cli.main({words!r})
+"""
+
+
+def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(tmp_path: Path, tiny_model: Path) -> None:
+    prepare(tmp_path)
+    straight = words("sft", tmp_path, tiny_model, "straight", "steps=5", "save_steps=2")
+    train(straight, tmp_path)
+    command = words("sft", tmp_path, tiny_model, "killed", "steps=5", "save_steps=2")
+    assert run(python("-c", KILLED_WHILE_SAVING.format(words=command)), tmp_path).code == -signal.SIGKILL
+    half = tmp_path / "killed" / "checkpoint-4"
+    assert (half / "model.safetensors").exists()
+    assert not (half / "iadr1.json").exists()
+    assert sft.run(build(SftConfig, overrides=command[1:])).resumed_from == 2
+    assert difference(tmp_path / "killed" / "model", tmp_path / "straight" / "model") == 0.0
+    assert (half / "iadr1.json").exists()
 
 
 @pytest.mark.multiprocess

@@ -94,6 +94,7 @@ def test_two_processes_learn_what_one_learns_from_both_batches(
     result = run(command, tmp_path)
     assert result.code == 0, result.err[-3000:]
     out = tmp_path / "run"
+    # By name: the saved names are the base model's, so that other programs can load it.
     assert difference(out / "model", tiny_model) > 1e-3
     assert difference(out / "model", alone(tmp_path, tiny_model)) < tolerance
     assert written(out)["processes"] == 2
@@ -101,8 +102,6 @@ def test_two_processes_learn_what_one_learns_from_both_batches(
     assert [line["step"] for line in lines(out)] == [1, 2, 3]  # one process writes, not two
     assert result.out.count("settings and figures") == 1  # and one talks
     assert json.loads((out / "checkpoint-2" / "iadr1.json").read_text(encoding="utf-8"))["step"] == 2
-    # Names as in the base model, so that other programs can load it: ZeRO adds the copy of a tied weight only.
-    assert weights(out / "model").keys() ^ weights(tiny_model).keys() <= {"lm_head.weight"}
 
 
 @pytest.mark.multiprocess

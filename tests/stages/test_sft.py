@@ -19,6 +19,7 @@ from iadr1.prompts import Format, parse, render_target
 from iadr1.records import Defect, Sample, Task, write_records
 from iadr1.stages import sft
 from iadr1.stages.sft.log import SftStep
+from iadr1.stages.training.limits import ANSWER_FORMATS
 
 SIZE = (200, 160)
 """Stored size of the images, (width, height); the model sees 112x112."""
@@ -109,7 +110,7 @@ def learned_texts(config: SftConfig, samples: list[Sample]) -> tuple[list[str], 
 # --- what is learned ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("answer_format", sft.ANSWER_FORMATS)
+@pytest.mark.parametrize("answer_format", ANSWER_FORMATS)
 def test_the_loss_is_on_the_targets_alone(config: SftConfig, answer_format: Format) -> None:
     samples = [CHOICE, BAD, GOOD, POINT]
     formats: list[Format] = ["choice", answer_format, answer_format, "grounding"]
@@ -218,8 +219,8 @@ def test_lora_trains_the_adapters_of_the_named_parts_alone(config: SftConfig) ->
         ({"answer_format": "boxed"}, "no answer_format 'boxed'"),
         ({"freeze": "vison"}, "freeze: no part 'vison' (parts: vision, projector, language)"),
         ({"freeze": "vision,projector,language"}, "nothing is left to train"),
-        ({"lora_rank": 4, "lora_parts": "head"}, "lora parts: no part 'head'"),
-        ({"lora_rank": 4, "lora_parts": ""}, "LoRA on no part"),
+        ({"lora_rank": 4, "lora_parts": "head"}, "lora_parts: no part 'head'"),
+        ({"lora_rank": 4, "lora_parts": ""}, "lora_parts names no part"),
         ({"lora_rank": 4, "freeze": "vision"}, "lora_parts names the parts that are adapted"),
         ({"lora_dropout": 1.0}, "lora_dropout is 1.0, it must be below 1"),
         ({"epochs": 0.0}, "epochs is 0.0"),

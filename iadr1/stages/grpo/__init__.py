@@ -23,6 +23,7 @@ from iadr1.stages.grpo.data import training_rows
 from iadr1.stages.grpo.log import StepLog
 from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.grpo.watch import StepWatch
+from iadr1.stages.training.context import check_run
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
 from iadr1.stages.training.hub import check_push, publish
@@ -99,8 +100,6 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
         MissingExtraError: The training packages are not installed.
     """
     check_grpo(config)
-    if config.difficulty == 1:
-        raise UsageError("difficulty is 1, one answer has nothing to be compared with", hint="0 keeps all; 8 is usual")
     rewards = resolve_reward(config.reward)
     samples, root = _load_data(config)
     base = str(resolve_model(config.model))
@@ -128,7 +127,8 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
 
 def _load_data(config: TrainConfig) -> tuple[list[Sample], Path]:
     if not config.data.is_file():
-        raise UsageError(f"no samples file {str(config.data)!r}", hint="'iadr1 prepare' writes data/fewshot.jsonl")
+        hint = f"'iadr1 prepare' writes {type(config)().data}"
+        raise UsageError(f"no samples file {str(config.data)!r}", hint=hint)
     root = resolve_root(config.data, config.root)
     return load_samples(config, root), root
 
@@ -163,6 +163,7 @@ def _train(
         questions = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
         settings.max_steps = steps = total_steps(config, samples=len(job.samples), a_step=questions)
         loaded = session.load(config, job.base, last_checkpoint(config.out, info["config_hash"]))
+        check_run(config, job.samples, job.root, loaded)
         profile = loaded.profile
         log, first = config.out / "log.jsonl", settings.process_index == 0
         earlier = rewind_log(log, loaded.done, StepLog, rewrite=first)

@@ -33,6 +33,7 @@ from iadr1.rewards import WeightedReward
 from iadr1.stages.grpo.data import training_rows
 from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.training import processes, session
+from iadr1.stages.training.context import check_run
 
 Note = Callable[[str], None]
 
@@ -87,6 +88,7 @@ def keep_useful(
 
     Raises:
         UsageError: No sample is left.
+        DataError: A prompt does not fit into the model's context, or `difficulty.jsonl` is broken.
         ModelError: The base model cannot be loaded.
         OutputError: The run's folder cannot be written to.
     """
@@ -193,6 +195,7 @@ class _Sampler:
 
     def __init__(self, config: TrainConfig, samples: Sequence[Sample], root: Path, asked: Asked) -> None:
         loaded = session.load(config, asked.base, None)
+        check_run(config, samples, root, loaded)
         self._device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
         self._model = loaded.model.to(self._device).eval()
         if config.vision_cache:
@@ -209,7 +212,8 @@ class _Sampler:
         rows = [row for row in self._rows.__getitems__(list(batch)) for _ in range(self._config.difficulty)]
         seed = np.random.SeedSequence([self._config.seed, batch.start]).generate_state(1)[0]
         values: list[float] = []
-        with torch.random.fork_rng():
+        cards = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(cards):
             torch.manual_seed(int(seed))
             for start in range(0, len(rows), self._config.batch_size):
                 values += self._answer(rows[start : start + self._config.batch_size])

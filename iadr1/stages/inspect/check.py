@@ -17,7 +17,7 @@ from iadr1.geometry import Size
 from iadr1.records import Sample, resolve_root, write_records
 from iadr1.stages.inspect.disk import Disk
 from iadr1.stages.inspect.habits import Habits
-from iadr1.stages.inspect.lines import Fault, Finding, Level, Line, Progress, count_lines, read_lines
+from iadr1.stages.inspect.lines import Fault, Finding, Level, Line, Progress, check_out, count_lines, read_lines
 from iadr1.stages.inspect.rules import faults_of
 
 EXAMPLES = 3
@@ -79,9 +79,11 @@ def run(
         progress: Called after each image.
 
     Raises:
+        UsageError: `out` is the samples file, or a folder.
         DataError: The file cannot be read or is empty, or the root is no folder.
         OutputError: `out` cannot be written.
     """
+    check_out(path, out)
     total = count_lines(path)
     disk = Disk(resolve_root(path, root), hashes=hashes)
     whole = _Whole(str(path))

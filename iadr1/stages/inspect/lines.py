@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from iadr1.errors import DataError
-from iadr1.records import Record, Sample
+from iadr1.errors import DataError, UsageError
+from iadr1.records import Record, Sample, meta_path
 
 Level = Literal["error", "warning"]
 """An error must be mended before the file is used; a warning should be looked at."""
@@ -78,6 +79,23 @@ def count_lines(path: Path) -> int:
     return lines
 
 
+def check_out(path: Path, *outs: Path | None) -> None:
+    """Make sure that results may be written: not over the samples or their sidecar, and not over a folder.
+
+    Args:
+        path: The samples file that is read.
+        outs: Where results are to be written; None for none.
+
+    Raises:
+        UsageError: They may not.
+    """
+    for out in outs:
+        if out is not None and out.is_dir():
+            raise UsageError(f"{str(out)!r} is a folder", hint="name the file to write")
+        if out is not None and out.resolve() in (path.resolve(), meta_path(path).resolve()):
+            raise UsageError(f"{str(out)!r} is what is read, and would be overwritten", hint="name another file")
+
+
 def read_lines(path: Path) -> Iterator[Line]:
     """Every line of a samples file, read one by one.
 
@@ -104,12 +122,15 @@ def _line(number: int, line: bytes) -> Line:
 
     try:
         value = json.loads(line, object_pairs_hook=unique)  # of bytes: a byte order mark is skipped
+        if _SURROGATE.search(line):
+            json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         text = line.decode("utf-8", "replace").strip()
         fault = _broken(f"not JSON: {error.msg} in column {error.colno}" if text else "an empty line", text)
         return Line(number, "", None, (fault,))
-    except (UnicodeDecodeError, RecursionError) as error:
-        return Line(number, "", None, (_broken(f"not JSON in UTF-8: {error}", repr(line[:40])),))
+    except (ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, a number of thousands of digits, or half a character.
+        return Line(number, "", None, (_broken(f"not JSON that can be read: {error}", repr(line[:40])),))
     name = value.get("id") if isinstance(value, dict) else None
     name = name if isinstance(name, str) else ""
     if repeated:
@@ -120,6 +141,10 @@ def _line(number: int, line: bytes) -> Line:
         return Line(number, name, Sample.model_validate(value))
     except ValidationError as error:
         return Line(number, name, None, tuple(map(_schema_fault, error.errors())))
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a character beyond U+FFFF, which is no text when alone."""
 
 
 def _broken(message: str, value: str) -> Fault:

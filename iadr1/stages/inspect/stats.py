@@ -13,7 +13,7 @@ import numpy as np
 from iadr1.geometry import Box, box_area
 from iadr1.records import Sample, read_records, write_text_atomic
 from iadr1.reports.sample_plots import plot_samples
-from iadr1.stages.inspect.lines import Progress, count_lines
+from iadr1.stages.inspect.lines import Progress, check_out, count_lines
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -86,10 +86,12 @@ def run(path: Path, *, out: Path | None = None, plot: Path | None = None, progre
         progress: Called after each record.
 
     Raises:
+        UsageError: `out` or `plot` is the samples file, or a folder.
         DataError: The file cannot be read, is empty, or a line is no sample (`iadr1 data check` names all).
         MissingExtraError: A plot is wanted and matplotlib is not installed.
         OutputError: A file cannot be written.
     """
+    check_out(path, out, plot)
     total = count_lines(path)
     report = progress or (lambda name, done, of: None)
     counter = _Counter()

@@ -10,7 +10,7 @@ from pathlib import Path
 from iadr1.errors import UsageError
 from iadr1.records import Sample, read_records, resolve_root
 from iadr1.reports.samples import Shown, write_samples_page
-from iadr1.stages.inspect.lines import Progress, count_lines
+from iadr1.stages.inspect.lines import Progress, check_out, count_lines
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,13 @@ def run(
         progress: Called after each record read and each picture drawn.
 
     Raises:
-        UsageError: The limit is not positive.
+        UsageError: The limit is not positive, or `out` is the samples file or a folder.
         DataError: The file cannot be read, is empty, or a line is no sample (`iadr1 data check` names all).
         OutputError: `out` cannot be written.
     """
     if limit < 1:
         raise UsageError(f"--limit is {limit}, it must be at least 1")
+    check_out(path, out)
     total = count_lines(path)
     folder = resolve_root(path, root)
     report = progress or (lambda name, done, of: None)

@@ -36,7 +36,7 @@ def prepare_source(config: PrepareConfig, source: Source, report: Progress) -> P
     files = Files(root, missing=_missing(config.missing), facts=facts)
     options: dict[str, Any] = {name: getattr(config, name) for name in source.options}
     found = filtered(source.scan(files, **options), splits=config.split, categories=config.category)
-    samples = _not_empty(_counted(_completed(found, files), config.source, report), files)
+    samples = _readable(_not_empty(_counted(_completed(found, files), config.source, report), files))
     notes = dict(source.notes(root)) if source.notes else {}
     meta = {
         "source": source.title,
@@ -141,6 +141,14 @@ def _counted(found: Iterable[Sample], name: str, report: Progress) -> Iterator[S
     for number, sample in enumerate(found, start=1):
         yield sample
         report(name, number, 0)
+
+
+def _readable(found: Iterator[Sample]) -> Iterator[Sample]:
+    """The samples; what the system refuses while they are read must not look like a fault of the output."""
+    try:
+        yield from found
+    except OSError as error:
+        raise DataError(f"cannot read: {error.strerror or error}", where=str(error.filename or "")[:200]) from error
 
 
 def _not_empty(found: Iterator[Sample], files: Files) -> Iterator[Sample]:

@@ -14,20 +14,17 @@ from typing import Any
 from iadr1.config import SftConfig
 from iadr1.errors import UsageError
 from iadr1.models import resolve_model
-from iadr1.prompts import FORMATS, Format
 from iadr1.provenance import write_run
 from iadr1.records import Sample, resolve_root
 from iadr1.reports.plots import plot_loss_curve
 from iadr1.stages.sft.data import check_targets, training_rows
 from iadr1.stages.sft.log import SftStep, step_log
+from iadr1.stages.training.context import check_run
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
 from iadr1.stages.training.hub import check_push, publish
-from iadr1.stages.training.limits import check_numbers, total_steps
+from iadr1.stages.training.limits import check_sft, total_steps
 from iadr1.stages.training.lineage import trained_on, write_card
-
-ANSWER_FORMATS: tuple[Format, ...] = ("structured", "boxes", "direct")
-"""How yes/no samples can be answered."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         OutputError: The folder cannot be written to.
         MissingExtraError: The training packages are not installed.
     """
-    answer_format = _answer_format(config)
+    answer_format = check_sft(config)
     if not config.data.is_file():
         raise UsageError(f"no samples file {str(config.data)!r}", hint="'iadr1 prepare' writes data/anomaly.jsonl")
     root = resolve_root(config.data, config.root)
@@ -110,14 +107,6 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
     return _summary(config, info, resumed_from=resumed_from, already_finished=False)
 
 
-def _answer_format(config: SftConfig) -> Format:
-    check_numbers(config, {})
-    found = next((fmt for fmt in FORMATS if fmt == config.answer_format), None)
-    if found not in ANSWER_FORMATS:
-        raise UsageError(f"no answer_format {config.answer_format!r}", hint=f"known: {', '.join(ANSWER_FORMATS)}")
-    return found
-
-
 def _train(
     config: SftConfig, info: dict[str, Any], *, samples: list[Sample], root: Path, base: str, on_log: Any, on_note: Any
 ) -> tuple[list[SftStep], int | None]:
@@ -133,12 +122,13 @@ def _train(
         a_step *= settings.world_size
         settings.max_steps = steps = total_steps(config, samples=len(samples), a_step=a_step)
         loaded = session.load(config, base, last_checkpoint(config.out, info["config_hash"]))
+        check_run(config, samples, root, loaded)
         profile = loaded.profile
         log = config.out / "log.jsonl"
         earlier = rewind_log(log, loaded.done, SftStep, rewrite=settings.process_index == 0)
         show = None if on_log is None else lambda figures: on_log({**figures, "steps": float(steps)})
         recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=show)
-        answer_format = _answer_format(config)
+        answer_format = check_sft(config)
         trainer = make_trainer(
             loaded.model,
             settings,

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from iadr1.config import SftConfig, TrainConfig, TrainingConfig
 from iadr1.errors import DataError
 from iadr1.geometry import Size
 from iadr1.images import image_size
 from iadr1.models.base import Profile
-from iadr1.prompts import Format, render_prompt, render_target
+from iadr1.prompts import FORMATS, Format, render_prompt, render_target
 from iadr1.records import Sample
-from iadr1.stages.training.data import slots
+from iadr1.stages.training.data import FORMAT_OF_TASK, slots
+
+if TYPE_CHECKING:
+    from iadr1.stages.training.session import Loaded
 
 Dialogue = list[dict[str, Any]]
 TextTokens = Callable[[list[Dialogue]], list[int]]
@@ -77,6 +81,39 @@ class Prompt:
     def tokens(self, profile: Profile) -> int:
         """All tokens of the prompt."""
         return self.text_tokens + self.image_tokens(profile)
+
+
+def questions_of(config: TrainingConfig, samples: Sequence[Sample], root: Path) -> Questions:
+    """What a run of these settings asks: for SFT yes/no samples in `answer_format`, all others as their task has it."""
+    supervised = isinstance(config, SftConfig)
+    asked = config.answer_format if isinstance(config, SftConfig) else None
+    for_anomalies = next((fmt for fmt in FORMATS if fmt == asked), FORMAT_OF_TASK["anomaly"])
+
+    def choose(sample: Sample) -> Format:
+        return for_anomalies if sample.task == "anomaly" else FORMAT_OF_TASK[sample.task]
+
+    return Questions(samples, config.data, root, config.shots, choose, with_answers=supervised)
+
+
+def answer_room(config: TrainingConfig) -> int:
+    """Tokens kept free for an answer: `max_new_tokens`, and none for SFT, whose answers belong to the sequence."""
+    return config.max_new_tokens if isinstance(config, TrainConfig) else 0
+
+
+def check_run(config: TrainingConfig, samples: Sequence[Sample], root: Path, loaded: Loaded) -> None:
+    """`check_context` for a run whose model and processor are there.
+
+    Raises:
+        DataError: As `check_context`.
+        ImageError: As `check_context`.
+    """
+    check_context(
+        questions_of(config, samples, root),
+        profile=loaded.profile,
+        processor=loaded.processor,
+        model_config=loaded.model.config,
+        max_new_tokens=answer_room(config),
+    )
 
 
 def measure(questions: Questions, profile: Profile, text_tokens: TextTokens) -> list[Prompt]:

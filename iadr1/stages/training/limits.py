@@ -1,12 +1,15 @@
-"""Numbers of a run: which can work, and how many steps they make."""
+"""Settings of a run: which can work, and how many steps they make. Nothing here loads torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-from iadr1.config import TrainConfig, TrainingConfig
+from iadr1.config import SftConfig, TrainConfig, TrainingConfig
 from iadr1.errors import UsageError
+from iadr1.models.parts import PARTS
+from iadr1.prompts import FORMATS, Format
+from iadr1.stages.training.settings import LOG_TO
 
 LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo")
 """Loss variants of TRL that need no further setting."""
@@ -18,6 +21,9 @@ VLLM = ("off", "colocate", "server")
 """Who writes the answers: the model itself, vLLM on the same cards, or a vLLM server."""
 RESUME = ("auto", "never")
 """Whether a run goes on in a folder that holds its beginning."""
+
+ANSWER_FORMATS: tuple[Format, ...] = ("structured", "boxes", "direct")
+"""How SFT can answer yes/no samples."""
 
 
 def total_steps(config: TrainingConfig, *, samples: int, a_step: int) -> int:
@@ -31,15 +37,28 @@ def total_steps(config: TrainingConfig, *, samples: int, a_step: int) -> int:
     return config.steps if config.epochs is None else max(1, math.ceil(config.epochs * samples / a_step))
 
 
+def check_sft(config: SftConfig) -> Format:
+    """Make sure that an SFT run's settings can work, before anything is read; returns the answers' format.
+
+    Raises:
+        UsageError: One cannot.
+    """
+    check_numbers(config, {})
+    found = next((fmt for fmt in FORMATS if fmt == config.answer_format), None)
+    if found not in ANSWER_FORMATS:
+        raise UsageError(f"no answer_format {config.answer_format!r}", hint=f"known: {', '.join(ANSWER_FORMATS)}")
+    return found
+
+
 def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
-    """Make sure that numbers can work, before anything is read.
+    """Make sure of what every run's settings must fulfil, whatever the trainer.
 
     Args:
         config: The run's settings.
         least: Further fields with their smallest value.
 
     Raises:
-        UsageError: One is too small or not finite.
+        UsageError: A number is too small or not finite, a part or a word is unknown, or nothing would be trained.
     """
     at_least = {
         "steps": 1,
@@ -62,14 +81,36 @@ def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
         # Written so that NaN is refused as well.
         if not smallest <= (value := getattr(config, key)) < math.inf:
             raise UsageError(f"{key} is {value}, it must be at least {smallest} and finite")
-    if config.resume not in RESUME:
-        raise UsageError(f"no resume {config.resume!r}", hint=f"known: {', '.join(RESUME)}")
+    for key, known in (("resume", RESUME), ("log_to", LOG_TO)):
+        if (value := getattr(config, key)) not in known:
+            raise UsageError(f"no {key} {value!r}", hint=f"known: {', '.join(known)}")
+    _check_parts(config)
     if config.limit is not None and config.limit < 1:
         raise UsageError(f"limit is {config.limit}, it must be at least 1")
     if config.epochs is not None and not 0 < config.epochs < math.inf:
         raise UsageError(f"epochs is {config.epochs}, it must be above 0 and finite")
     if config.lora_dropout >= 1:
         raise UsageError(f"lora_dropout is {config.lora_dropout}, it must be below 1")
+
+
+def _check_parts(config: TrainingConfig) -> None:
+    """Unknown parts, or none that would be trained."""
+    named = {key: part_names(getattr(config, key)) for key in ("freeze", "lora_parts")}
+    for key, names in named.items():
+        unknown = [name for name in names if name not in PARTS]
+        if unknown:
+            raise UsageError(f"{key}: no part {unknown[0]!r}", hint=f"parts: {', '.join(PARTS)}")
+    if set(named["freeze"]) >= set(PARTS):
+        raise UsageError(f"freeze names all of {', '.join(PARTS)}: nothing is left to train")
+    if config.lora_rank and not named["lora_parts"]:
+        raise UsageError("lora_parts names no part, nothing is left to train", hint=f"parts: {', '.join(PARTS)}")
+    if config.lora_rank and named["freeze"]:
+        raise UsageError("freeze says nothing where LoRA is on", hint="lora_parts names the parts that are adapted")
+
+
+def part_names(text: str) -> list[str]:
+    """`vision, projector` as a list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def check_grpo(config: TrainConfig) -> None:
@@ -86,6 +127,8 @@ def check_grpo(config: TrainConfig) -> None:
         raise UsageError(
             f"temperature is {config.temperature}, it must be above 0 and finite", hint="GRPO needs varied answers"
         )
+    if config.difficulty == 1:
+        raise UsageError("difficulty is 1, one answer has nothing to be compared with", hint="0 keeps all; 8 is usual")
     if config.batch_size % config.generations:
         lower = max(config.generations, config.batch_size // config.generations * config.generations)
         raise UsageError(

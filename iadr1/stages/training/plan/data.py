@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,17 @@ import numpy as np
 
 from iadr1.config import SftConfig, TrainingConfig
 from iadr1.models.base import Profile
-from iadr1.prompts import FORMATS, Format
-from iadr1.records import Sample, resolve_root
-from iadr1.stages.training.context import Prompt, Questions, context_limit, estimated, measure, tokenized
-from iadr1.stages.training.data import FORMAT_OF_TASK, load_samples, slots
+from iadr1.records import resolve_root
+from iadr1.stages.training.context import (
+    Prompt,
+    answer_room,
+    context_limit,
+    estimated,
+    measure,
+    questions_of,
+    tokenized,
+)
+from iadr1.stages.training.data import load_samples, slots
 from iadr1.stages.training.plan.model import PlannedModel
 
 ASSUMED_TEXT = 256
@@ -77,7 +84,7 @@ def plan_data(config: TrainingConfig, model: PlannedModel) -> PlannedData:
         DataError: Broken samples or missing images.
         ImageError: An image's header cannot be read, or the model cannot take its size.
     """
-    answer = 0 if isinstance(config, SftConfig) else int(config.max_new_tokens)  # type: ignore[attr-defined]
+    answer = answer_room(config)
     limit = context_limit(model.architecture.config)
     exact = model.processor is not None
     if not config.data.is_file():
@@ -86,28 +93,10 @@ def plan_data(config: TrainingConfig, model: PlannedModel) -> PlannedData:
         return PlannedData(config.data, None, 0, False, (prompt,), answer, limit)
     root = resolve_root(config.data, config.root)
     samples = load_samples(config, root)
-    questions = Questions(
-        samples,
-        config.data,
-        root,
-        config.shots,
-        format_of(config),
-        with_answers=isinstance(config, SftConfig),
-    )
+    questions = questions_of(config, samples, root)
     prompts = measure(questions, model.profile, tokenized(model.processor) if exact else estimated)
     images = len({path for sample in samples for path in slots(sample, config.shots)})
     return PlannedData(config.data, len(samples), images, exact, tuple(prompts), answer, limit)
-
-
-def format_of(config: TrainingConfig) -> Callable[[Sample], Format]:
-    """The format a sample is answered in: as its task has it, for SFT yes/no samples as `answer_format` says."""
-    asked = config.answer_format if isinstance(config, SftConfig) else None
-    for_anomalies = next((fmt for fmt in FORMATS if fmt == asked), FORMAT_OF_TASK["anomaly"])
-
-    def choose(sample: Sample) -> Format:
-        return for_anomalies if sample.task == "anomaly" else FORMAT_OF_TASK[sample.task]
-
-    return choose
 
 
 def _spread(values: Sequence[int]) -> Spread:

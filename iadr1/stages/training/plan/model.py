@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoProcessor
 
 from iadr1.config import TrainConfig, TrainingConfig
-from iadr1.errors import ModelError, UsageError
+from iadr1.errors import ModelChoiceError, ModelError, UsageError
 from iadr1.models import meta, resolve_model
 from iadr1.models.base import Profile
 from iadr1.models.parts import PartRow, freeze
@@ -48,7 +48,7 @@ def plan_model(config: TrainingConfig) -> PlannedModel:
         UsageError: `freeze` or the LoRA parts name no part, or `max_pixels` is below the model's least.
         MissingExtraError: PEFT is needed and not installed.
     """
-    architecture = meta.architecture(config.model)
+    architecture = _architecture(config.model)
     model = meta.on_meta(architecture.config)
     processor = _processor(config.model, model)
     family = architecture.config.model_type
@@ -77,6 +77,14 @@ def plan_model(config: TrainingConfig) -> PlannedModel:
         vision_gradients="vision" in trained or (lora is not None and config.gradient_checkpointing),
     )
     return PlannedModel(architecture, parts, profile, processor, facts)
+
+
+def _architecture(name: str) -> meta.Architecture:
+    try:
+        return meta.architecture(name)
+    except ModelChoiceError as error:
+        hint = "to plan a run before the one that makes its model, name that one's base with --model"
+        raise ModelChoiceError(error.message, where=error.where, hint=f"{error.hint}; {hint}") from error
 
 
 def _within(profile: Profile, max_pixels: int | None) -> Profile:
