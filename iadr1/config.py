@@ -100,7 +100,7 @@ class TrainConfig(TrainingConfig):
 
     `batch_size` counts the completions worked on in one step on each device, and is a multiple of `generations`.
     `vllm` is `off`, `colocate` or `server` (then `vllm_url`). `difficulty` draws that many answers to every prompt
-    before training and drops those that are always or never right; 0 keeps all.
+    before training and drops those whose answers all get the same reward; 0 keeps all.
     """
 
     STAGE: ClassVar[str] = "train"

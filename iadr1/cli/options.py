@@ -85,7 +85,7 @@ _KEY_TEXTS: Mapping[str, str] = {
     "scale_rewards": "spread that rewards are divided by: group, batch or none",
     "importance": "likelihood ratios by token, or by sequence (GSPO)",
     "mask_truncated": "leave answers that were cut off out of the loss",
-    "difficulty": "answers drawn to drop questions always or never right; 0 keeps all",
+    "difficulty": "answers drawn to drop questions whose answers all get one reward; 0 keeps all",
     "completions": "write the answers of every step to completions/",
     "vision_cache": "look at each image once, not once per answer",
     "vllm": "off, colocate or server: let vLLM write the answers",

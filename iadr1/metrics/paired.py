@@ -23,7 +23,7 @@ from iadr1.metrics.choice import Table, table
 from iadr1.metrics.counts import AVERAGE, COLUMNS, SUBTASKS, Array, ChoiceRow, Counts, count, mean, percents
 
 SWAPS = 10_000
-"""Random swaps of the randomisation test; its smallest p-value is 1 / (SWAPS + 1)."""
+"""Random swaps of the randomisation test."""
 
 ALL = "all"
 """Key of the McNemar test over the questions of all subtasks."""
@@ -59,24 +59,25 @@ class Comparison(NamedTuple):
     mcnemar: dict[str, McNemar]
 
 
-def compare(a: Sequence[ChoiceRow], b: Sequence[ChoiceRow], *, seed: int) -> Comparison:
+def compare(a: Sequence[ChoiceRow], b: Sequence[ChoiceRow], *, seed: int, swaps: int = SWAPS) -> Comparison:
     """Compare two runs; an unparsed answer is wrong.
 
     Args:
         a: The first run's rows.
-        b: The second run's rows about the same questions, in the same order.
+        b: The second run's rows about the same questions, in the same order; their options may be lettered otherwise.
         seed: Seed of the draws and swaps.
+        swaps: Random swaps of the randomisation test; the smallest p-value is 1 / (swaps + 1).
 
     Raises:
         DataError: The rows are not about the same questions.
     """
     for number, (first, second) in enumerate(zip(a, b, strict=True)):
-        if first._replace(letter=None) != second._replace(letter=None):
+        if first._replace(truth="", letter=None) != second._replace(truth="", letter=None):
             raise DataError(f"question {number + 1} of the two runs is not the same: {first} and {second}")
     counts_a, counts_b = count(a), count(b)
     figures_a, figures_b = table(counts_a), table(counts_b)
     intervals = _intervals(counts_a, counts_b, seed)
-    p_values = _p_values(counts_a, counts_b, seed)
+    p_values = _p_values(counts_a, counts_b, seed, swaps)
     differences = {
         name: {
             column: Difference(
@@ -120,7 +121,7 @@ def _intervals(a: Counts, b: Counts, seed: int) -> dict[str, dict[str, tuple[flo
     return bounds({name: percents(later, asked) - percents(first, asked) for name, (first, later, asked) in drawn})
 
 
-def _p_values(a: Counts, b: Counts, seed: int) -> Table:
+def _p_values(a: Counts, b: Counts, seed: int, swaps: int) -> Table:
     """Two-sided p-values of the randomisation test, for every column of every dataset and of the macro average.
 
     With the questions fixed, every column is a sum over images, so a swap of an image's answers turns one sign round.
@@ -132,7 +133,7 @@ def _p_values(a: Counts, b: Counts, seed: int) -> Table:
         change = a.of_dataset(place, b.right - a.right)
         weights = _column_weights(asked)
         observed.append(change.sum(axis=0) @ weights)
-        swapped.append(_swaps(change, generator) @ weights)
+        swapped.append(_swaps(change, generator, swaps) @ weights)
     result = {name: _p(observed[place], swapped[place]) for place, name in enumerate(a.datasets)}
     result[AVERAGE] = _p(mean(np.stack(observed)), mean(np.stack(swapped)))
     return result
@@ -146,13 +147,13 @@ def _column_weights(asked: Array) -> Array:
     return weights
 
 
-def _swaps(change: Array, generator: np.random.Generator) -> Array:
-    """Sums over images of `change`, of shape (images, cells), under random signs; of shape (SWAPS, cells)."""
+def _swaps(change: Array, generator: np.random.Generator, swaps: int) -> Array:
+    """Sums over images of `change`, of shape (images, cells), under random signs; of shape (swaps, cells)."""
     # Images with the same change, or the opposite one, are interchangeable: only how many are turned round matters.
     leading = np.take_along_axis(change, (change != 0).argmax(axis=1)[:, None], axis=1)
     kinds, times = np.unique(change * np.sign(leading), axis=0, return_counts=True)
     moved = kinds.any(axis=1)
-    turned = generator.binomial(times[moved], 0.5, size=(SWAPS, int(moved.sum())))
+    turned = generator.binomial(times[moved], 0.5, size=(swaps, int(moved.sum())))
     sums: Array = (2.0 * turned - times[moved]) @ kinds[moved]
     return sums
 
@@ -161,7 +162,7 @@ def _p(observed: Array, swapped: Array) -> dict[str, float]:
     # What differs by rounding only is as extreme as what was observed.
     reached = (np.abs(swapped) >= np.abs(observed) - 1e-9).sum(axis=0)
     return {
-        name: (1 + int(times)) / (SWAPS + 1)
+        name: (1 + int(times)) / (len(swapped) + 1)
         for name, times, value in zip(COLUMNS, reached, observed, strict=True)
         if not math.isnan(value)
     }

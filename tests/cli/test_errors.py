@@ -47,6 +47,21 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "mine.yaml"], "the recipe 'mine.yaml' is not a file"),
         (["train", "anomalyr1-roam-3b", "fast"], "'fast' is neither the recipe"),
         (["train", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["train", "log_to=paper"], "no log_to 'paper' (known: tensorboard, wandb, trackio, none)"),
+        (["train", "lora_rank=8", "freeze=vision"], "lora_parts names the parts that are adapted"),
+        (["ground", "--data", "nowhere.jsonl"], "'iadr1 prepare' writes data/grounding.jsonl"),
+        (["ground", "epsilon_hihg=1"], "did you mean 'epsilon_high'?"),
+        (["ground", "anomalyr1-roam-3b"], "the recipe is for 'iadr1 train', not for 'iadr1 ground'"),
+        (["sft", "anomalyr1-roam-3b"], "the recipe is for 'iadr1 train', not for 'iadr1 sft'"),
+        (["sft", "answer_fromat=direct"], "no key 'answer_fromat'; did you mean 'answer_format'?"),
+        (["sft", "--answer-format", "boxed"], "no answer_format 'boxed' (known: structured, boxes, direct)"),
+        (["sft", "freeze=vison"], "freeze: no part 'vison' (parts: vision, projector, language)"),
+        (["sft", "generations=8"], "no key 'generations'"),
+        (["sft", "--data", "nowhere.jsonl"], "'iadr1 prepare' writes data/anomaly.jsonl"),
+        (["recipes", "cp"], "Missing argument 'NAME'"),
+        (["recipes", "check", "nowhere.yaml"], "the recipe 'nowhere.yaml' is not a file"),
+        (["model", "merge", "nowhere", "--out", "merged"], "no adapter_config.json in 'nowhere'"),
+        (["model", "merge", "nowhere"], "--out"),
         (["eval"], "BENCHMARK"),
         (["eval", "limit=3"], "no benchmark named"),
         (["eval", "imagenet"], "imagenet"),
@@ -77,6 +92,16 @@ def test_an_unknown_model_is_a_wrong_call(name: str, tmp_path: Path, capsys: pyt
     assert text.startswith("error: ")
     assert text.count("\n") == 1
     assert name in text
+
+
+def test_adapters_given_as_a_model_name_the_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    code, text = call(capsys, "detect", "images", "--model", "lora")
+    assert (code, text.count("\n")) == (2, 1)
+    assert "'iadr1 model merge lora --out FOLDER'" in text
 
 
 def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

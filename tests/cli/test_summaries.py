@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -10,9 +13,12 @@ from PIL import Image
 
 from iadr1 import cli
 from iadr1.cli import detect, train
+from iadr1.config import SftConfig
 from iadr1.records import DetectedDefect, Detection, Sample, write_records
 from iadr1.stages.detect import DetectSummary
 from iadr1.stages.grpo import TrainSummary
+from iadr1.stages.model import MergeSummary
+from iadr1.stages.sft import SftSummary
 
 
 def scratch(area_px: int) -> DetectedDefect:
@@ -68,6 +74,75 @@ def test_train_shows_curve_figures_and_paths(tmp_path: Path, capsys: pytest.Capt
 def test_train_says_when_nothing_was_left_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train._print_summary(summary(tmp_path, already_finished=True), [])
     assert "already finished: 40 steps" in capsys.readouterr().out
+
+
+def test_train_says_where_its_time_went_and_what_looked_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phases = {"reward": 1.0, "generate": 6.0, "backward": 3.0}
+    warned = dataclasses.replace(summary(tmp_path), phase_seconds=phases, warnings=["rewards are flat: try more"])
+    train._print_summary(warned, [0.5])
+    lines = capsys.readouterr().out.splitlines()
+    assert "time   10 s: generate 60%, backward 30%, reward 10%" in lines
+    assert "Warning: rewards are flat: try more" in lines
+
+
+@pytest.mark.parametrize(
+    ("resumed_from", "already_finished", "first"),
+    [
+        (None, False, None),
+        (3, False, "went on from step 3"),
+        (None, True, "this run is already finished: 4 steps (choose another --out to train again)"),
+    ],
+)
+def test_sft_shows_curve_figures_and_paths(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    resumed_from: int | None,
+    already_finished: bool,
+    first: str | None,
+) -> None:
+    from iadr1.stages import sft as stage
+
+    def run(config: SftConfig, *, on_log: Callable[[dict[str, float]], None], on_note: Any) -> SftSummary:
+        assert (config.learning_rate, config.epochs) == (0.5, 2.0)
+        for step, loss in ((1.0, 2.0), (2.0, 1.0)):
+            on_log({"step": step, "steps": 2.0, "loss": loss})
+        ends = {"steps": 4, "loss_start": 2.0, "loss_end": 1.0, "seconds": 9.4}
+        places = {"out": tmp_path, "model": tmp_path / "model", "curve": tmp_path / "loss_curve.png"}
+        return SftSummary(**places, **ends, resumed_from=resumed_from, already_finished=already_finished)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "run", run)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sft", "--epochs", "2", "learning_rate=0.5"])
+    lines = capsys.readouterr().out.splitlines()
+    assert not ended.value.code
+    assert lines[: 1 if first else 0] == ([first] if first else [])
+    assert any("█" in line for line in lines)
+    assert lines[-4:] == [
+        "loss   2.000 -> 1.000 (first and last tenth of 4 steps), 9 s",
+        f"model  {tmp_path / 'model'}",
+        f"curve  {tmp_path / 'loss_curve.png'}",
+        f"log    {tmp_path / 'log.jsonl'}, settings and figures {tmp_path / 'run.json'}",
+    ]
+
+
+def test_merge_says_how_close_it_came(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from iadr1.stages import model as stage
+
+    def merge(adapter: Path, *, out: Path, base: str | None, dtype: str) -> MergeSummary:
+        assert (adapter, base) == (Path("lora"), "here")
+        return MergeSummary(out, "here", 0.012345, 0.00012345)
+
+    monkeypatch.setattr(stage, "merge", merge)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["model", "merge", "lora", "--out", "merged", "--base", "here", "--dtype", "float16"])
+    assert not ended.value.code
+    assert capsys.readouterr().out.splitlines() == [
+        "model  merged (float16, from here)",
+        "check  log-probabilities differ from base with adapters by 0.00012 nats on average, 0.012 at most",
+    ]
 
 
 def test_detect_exits_1_where_a_photo_failed(

@@ -72,6 +72,21 @@ def test_the_training_bar_shows_reward_and_parse_rate(screen: io.StringIO) -> No
     assert "reward 0.500  parsed 98%" in screen.getvalue()
 
 
+def test_the_training_bar_shows_kl_length_and_flat_groups_where_they_are_known(screen: io.StringIO) -> None:
+    with terminal.train_bar(4) as show:
+        show(
+            {"step": 1.0, "reward": 0.5, "parse_rate": 1.0, "kl": 0.0123, "completion_length": 31.4, "flat_groups": 0.5}
+        )
+    assert "reward 0.500  parsed 100%  KL 0.0123  31 tokens  flat 50%" in screen.getvalue()
+
+
+def test_the_loss_bar_shows_the_loss_and_the_steps_that_epochs_make(screen: io.StringIO) -> None:
+    with terminal.loss_bar(40) as show:
+        show({"step": 3.0, "steps": 12.0, "loss": 1.25})
+    assert "3/12" in screen.getvalue()
+    assert "loss 1.250" in screen.getvalue()
+
+
 def test_an_error_before_the_first_step_leaves_no_bar(screen: io.StringIO) -> None:
     with pytest.raises(ValueError, match="early"), terminal.bar("looking"):
         raise ValueError("early")

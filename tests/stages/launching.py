@@ -87,7 +87,9 @@ def python(*arguments: str) -> list[str]:
 def start(command: Sequence[str], folder: Path, **variables: str) -> subprocess.Popen[str]:
     """Start a command in `folder`, in a process group of its own."""
     outside = {key: value for key, value in os.environ.items() if not key.startswith(("ACCELERATE_", "TORCHELASTIC_"))}
-    environment = outside | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"} | variables
+    # On the CPU wherever the tests run.
+    ours = {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = outside | ours | variables
     return subprocess.Popen(
         command,
         cwd=folder,

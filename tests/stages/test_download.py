@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import stat
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -14,13 +17,17 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
+import iadr1
 from iadr1.datasets import Files, Hub, Source
 from iadr1.errors import DataError, UsageError
+from iadr1.records import Sample, read_records
 from iadr1.stages.prepare.download import download, unpack
 
 pytest.importorskip("huggingface_hub")
 
+CHECKOUT = Path(iadr1.__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -237,3 +244,24 @@ def test_an_archive_that_python_cannot_unpack(tmp_path: Path, offset: int) -> No
     with pytest.raises(DataError, match=r"set\.zip: not a sound zip archive"):
         unpack(tmp_path / "set.zip", tmp_path)
     assert not (tmp_path / "a.png").exists()
+
+
+def test_the_command_downloads_checks_and_prepares(tmp_path: Path) -> None:
+    entry = {"Question": "?", "Answer": "A", "Options": {"A": "Yes.", "B": "No."}, "type": "Anomaly Detection"}
+    index = {"VisA/candle/test/good/1.png": {"image_path": "", "mask_path": "", "conversation": [entry]}}
+    picture = io.BytesIO()
+    Image.new("L", (9, 7)).save(picture, "png")
+    archive = zipped({"mmad.json": json.dumps(index).encode(), "VisA/candle/test/good/1.png": picture.getvalue()})
+    found = SmallHub({"ALL_DATA.zip": archive})
+    # A process of its own: nothing of the hub's library is loaded before the command asks for it.
+    environment = {**os.environ, "HF_ENDPOINT": found.url, "PYTHONPATH": str(CHECKOUT), "HF_HOME": str(tmp_path)}
+    environment.pop("HF_HUB_OFFLINE", None)
+    root, out = tmp_path / "MMAD", tmp_path / "mmad.jsonl"
+    command = [sys.executable, "-m", "iadr1", "prepare", "mmad", "--download", "--root", str(root), "--out", str(out)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    found.server.shutdown()
+    found.server.server_close()
+    assert ended.returncode == 0, ended.stderr
+    assert found.fetched == ["ALL_DATA.zip"]
+    (sample,) = read_records(out, Sample)
+    assert sample.image_size == (9, 7)

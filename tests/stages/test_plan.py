@@ -26,6 +26,7 @@ from iadr1.records import Defect, Sample, write_records
 from iadr1.stages import grpo, sft
 from iadr1.stages.training.context import Prompt, Questions, check_context, estimated, measure, tokenized
 from iadr1.stages.training.plan import Plan, make_plan
+from iadr1.stages.training.plan.changes import changes
 from iadr1.stages.training.plan.memory import GIB, Facts, Item, Load, Memory, Setup, activations, memory
 
 QWEN = "Qwen/Qwen2.5-VL-3B-Instruct"
@@ -503,6 +504,15 @@ def test_what_to_turn_comes_in_order_of_harm_until_it_fits() -> None:
     assert not any("beta" in setting for setting in settings)
 
 
+def test_what_does_not_help_is_not_named() -> None:
+    large = Memory((Item("a", 40 * GIB),))
+    assert changes(paper(), large, lambda other: large) == ()
+    # Of all ideas only the last helps.
+    small = Memory((Item("a", GIB),))
+    found = changes(paper(), large, lambda other: small if vars(other)["vllm"] == "server" else large)
+    assert [change.setting for change in found] == ["vllm=server"]
+
+
 def test_a_run_that_fits_needs_no_change(config: TrainConfig) -> None:
     assert make_plan(config).changes == ()
 
@@ -565,6 +575,11 @@ def test_what_the_run_would_refuse_is_refused(
         make_plan(dataclasses.replace(config, **changes))
 
 
+def test_an_sft_plan_refuses_an_unknown_answer_format(config: TrainConfig) -> None:
+    with pytest.raises(UsageError, match="no answer_format 'prose'"):
+        make_plan(SftConfig(model=config.model, data=config.data, answer_format="prose"))
+
+
 def test_a_deepspeed_file_of_ones_own_is_read(config: TrainConfig) -> None:
     zero = {"stage": 2, "reduce_bucket_size": 1000, "offload_optimizer": {"device": "cpu"}}
     Path("own.json").write_text(json.dumps({"zero_optimization": zero}), encoding="utf-8")
@@ -573,7 +588,11 @@ def test_a_deepspeed_file_of_ones_own_is_read(config: TrainConfig) -> None:
     assert "optimizer states" not in items(plan.memory)
 
 
-def test_the_command_prints_a_plan_and_writes_nothing(config: TrainConfig) -> None:
+def test_the_command_prints_a_plan_and_writes_nothing(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(processes: int) -> None:
+        raise AssertionError(f"{processes} processes were to train")
+
+    monkeypatch.setattr("iadr1.cli.train.relaunch", started)
     before = sorted(Path().rglob("*"))
     words = ["train", "--plan", "--model", config.model, "--data", str(config.data), "reward=format", "bf16=true"]
     result = CliRunner().invoke(app, [*words, "generations=2", "batch_size=4", "nproc=2"], env={"COLUMNS": "120"})

@@ -147,11 +147,11 @@ def test_a_link_that_leads_nowhere_is_a_missing_image(mvtec: PrepareConfig) -> N
 
 
 def test_what_the_system_refuses_to_read_is_no_fault_of_the_output(tmp_path: Path) -> None:
-    name = f"VisA/candle/test/good/{'x' * 300}.JPG"
+    name = f"VisA/candle/test/good/{'x' * 5000}.JPG"
     question = {"Question": "?", "Answer": "A", "Options": {"A": "Yes.", "B": "No."}, "type": "Anomaly Detection"}
     (tmp_path / "mmad.json").write_text(json.dumps({name: {"conversation": [question]}}), encoding="utf-8")
     config = PrepareConfig(source="mmad", root=tmp_path, out=tmp_path / "out.jsonl", missing="keep")
-    with pytest.raises(DataError, match=r"VisA/candle/test/good/x+: cannot read: File name too long"):
+    with pytest.raises(DataError, match=r"good/x+: cannot read: File name too long"):
         run(config)
 
 

@@ -33,16 +33,7 @@ from tests.stages.launching import (
 
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "iadr1")
-# The only way in which accelerate starts several processes without a GPU.
-ACCELERATE = """
-compute_environment: LOCAL_MACHINE
-distributed_type: DEEPSPEED
-deepspeed_config: {zero_stage: 2}
-num_machines: 1
-num_processes: 2
-mixed_precision: 'no'
-use_cpu: true
-"""
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "-m", "iadr1")
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -75,22 +66,9 @@ def test_two_processes_learn_what_one_learns_from_both_batches(
 ) -> None:
     prepare(tmp_path)
     ours = words("sft", tmp_path, tiny_model, "run", "steps=3", "save_steps=2")
-    options = [word for word in how.split()[1:] if word != "2"] if not how.startswith("--nproc") else how.split()
-    if how.startswith("accelerate"):
-        (tmp_path / "accelerate.yaml").write_text(ACCELERATE, encoding="utf-8")
-        starter = [
-            "-m",
-            "accelerate.commands.launch",
-            "--config_file",
-            str(tmp_path / "accelerate.yaml"),
-            "-m",
-            "iadr1",
-        ]
-        command = python(*starter, ours[0], *options, *ours[1:])
-    elif how == "torchrun":
-        command = python(*TORCHRUN, *ours)
-    else:
-        command = python("-m", "iadr1", ours[0], *options, *ours[1:])
+    starter = {"torchrun": TORCHRUN, "accelerate": ACCELERATE}.get(how.split(maxsplit=1)[0], ("-m", "iadr1"))
+    options = [word for word in how.split() if word not in ("torchrun", "accelerate")]
+    command = python(*starter, ours[0], *options, *ours[1:])
     result = run(command, tmp_path)
     assert result.code == 0, result.err[-3000:]
     out = tmp_path / "run"
@@ -226,7 +204,10 @@ def test_processes_that_did_not_join_are_refused(clean: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "accelerate's configuration asks for DeepSpeed, this run's settings do"),
+        (
+            {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"},
+            "accelerate's configuration asks for DeepSpeed, which the run itself",
+        ),
         ({"ACCELERATE_USE_FSDP": "true"}, "asks for FSDP"),
         ({"ACCELERATE_MIXED_PRECISION": "fp16"}, "asks for mixed_precision fp16, this run has bf16=false"),
     ],

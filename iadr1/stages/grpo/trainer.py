@@ -75,4 +75,5 @@ def make_trainer(
         peft_config=peft_config,
     )
     trainer.remove_callback(PrinterCallback)
+    trainer.create_model_card = lambda *_, **__: None  # ours says more, and lies beside the weights
     return trainer

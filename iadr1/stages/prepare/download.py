@@ -92,9 +92,11 @@ def _wanted(hub: Hub, source: Source) -> dict[str, str | None]:
     """The set's files on the hub, each with the SHA-256 the project or the hub states (the hub: large files only)."""
     huggingface_hub = _library()
     # Its HTTP library changes with its version; this is that library's error.
+    # A module of its own, which the package does not bring in by itself.
+    from huggingface_hub import constants
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         raise UsageError(
             "HF_HUB_OFFLINE is set, nothing can be downloaded",
             hint=f"unset it, or get the set from {source.page} elsewhere and name its folder with --root",

@@ -55,7 +55,8 @@ def prepare_source(config: PrepareConfig, source: Source, report: Progress) -> P
     lines = [f"{out}: {count} samples of {source.title} (licence: {source.licence})"]
     lines += [f"Warning: {warning}" for warning in notes.get("warnings", ())]
     if files.absent_text():
-        fate = "their samples are left out" if config.missing == "skip" else "their samples are marked as missing"
+        left = "their samples are left out, or go without that reference"
+        fate = left if config.missing == "skip" else "their samples are marked as missing"
         lines.append(f"Warning: {files.absent_text()}; {fate}.")
     return PrepareSummary(lines, {out: count}, written=2)
 

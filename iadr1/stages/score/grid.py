@@ -48,8 +48,8 @@ def to_rich(grid: Grid) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for group in grid.groups:
         rows = group.rows if group.brief is None else group.brief
-        if group.heading:
-            table.add_row(Text(group.heading, style="italic"), end_section=not rows)
+        if group.heading and rows:
+            table.add_row(Text(group.heading, style="italic"))
         for place, (label, cells) in enumerate(rows, start=1):
             table.add_row(Text(label), *map(Text, cells), end_section=place == len(rows))
     return table

@@ -59,10 +59,11 @@ def result_tables(metrics: Metrics, *, task: str) -> list[Grid]:
 
 
 def _headline(metrics: Metrics, columns: Sequence[str], rows: Sequence[PublishedRow]) -> Grid:
-    groups = [Group(_whose(metrics), _own_rows(metrics, columns)), *_published_groups(rows, columns)]
+    own = Group(_whose(metrics), _own_rows(metrics, columns), _own_rows(metrics, columns, decimals=1))
+    groups = [own, *_published_groups(rows, columns)]
     notes = [_NOTE, f"Answers read: {metrics['parse_rate']:.2f} %."]
     if rows:
-        notes.append(_TRAINED_NOTE)
+        notes += ["Published rows follow MMAD's script: compare them with 'Average, MMAD script'.", _TRAINED_NOTE]
     return Grid(_title(metrics), [(name, _HEADINGS[name]) for name in columns], groups, " ".join(notes))
 
 
@@ -86,21 +87,17 @@ def _own_name(metrics: Metrics) -> str:
     return f"{metrics['model']}{mark}"
 
 
-def _own_rows(metrics: Metrics, columns: Sequence[str]) -> list[Row]:
+def _own_rows(metrics: Metrics, columns: Sequence[str], *, decimals: int = 2) -> list[Row]:
     strict: Mapping[str, Scores] = metrics["strict"]
     detection: Mapping[str, Scores] = metrics["detection"]
-    rows = [
-        _row(name, {**scores, **detection.get(name, {})}, columns)
-        for name, scores in strict.items()
-        if name != _AVERAGE
-    ]
-    rows.append(_row("Average", {**strict[_AVERAGE], **detection.get(_AVERAGE, {})}, columns))
     interval = metrics["interval_95"][_AVERAGE]
+    found: dict[str, Scores] = {name: {**scores, **detection.get(name, {})} for name, scores in strict.items()}
+    found["Average"] = found.pop(_AVERAGE)
     for place, label in enumerate(("  95 % from", "  95 % to")):
-        rows.append(_row(label, {name: bounds[place] for name, bounds in interval.items()}, columns))
-    rows.append(_row("Average, read only", metrics["parsed"].get(_AVERAGE, {}), columns))
-    rows.append(_row("Average, MMAD script", metrics["mmad_compat"][_AVERAGE], columns))
-    return rows
+        found[label] = {name: bounds[place] for name, bounds in interval.items()}
+    found["Average, read only"] = metrics["parsed"].get(_AVERAGE, {})
+    found["Average, MMAD script"] = metrics["mmad_compat"][_AVERAGE]
+    return [_row(label, figures, columns, decimals=decimals) for label, figures in found.items()]
 
 
 def _published_groups(rows: Sequence[PublishedRow], columns: Sequence[str]) -> list[Group]:
@@ -113,12 +110,13 @@ def _published_groups(rows: Sequence[PublishedRow], columns: Sequence[str]) -> l
         members = [row for row in rows if row.setting == setting]
         brief = [row for row in members if row is best or row.trained is not None]
         heading = f"{members[0].source}, {setting or 'protocol not stated'}"
-        groups.append(Group(heading, _published_rows(members, columns), _published_rows(brief, columns)))
+        groups.append(Group(heading, _published_rows(members, columns), _published_rows(brief, columns, decimals=1)))
     return [group for group in groups if group.rows]
 
 
-def _published_rows(rows: Sequence[PublishedRow], columns: Sequence[str]) -> list[Row]:
-    return [_row(f"{row.model} {_TRAINED}" if row.trained else row.model, row.figures, columns) for row in rows]
+def _published_rows(rows: Sequence[PublishedRow], columns: Sequence[str], *, decimals: int = 2) -> list[Row]:
+    names = [f"{row.model} {_TRAINED}" if row.trained else row.model for row in rows]
+    return [_row(name, row.figures, columns, decimals=decimals) for name, row in zip(names, rows, strict=True)]
 
 
 def _by_set(
@@ -190,5 +188,5 @@ def _p(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
 
 
-def _row(label: str, figures: Scores, columns: Sequence[str]) -> Row:
-    return label, [f"{figures[name]:.1f}" if name in figures else "" for name in columns]
+def _row(label: str, figures: Scores, columns: Sequence[str], *, decimals: int = 2) -> Row:
+    return label, [f"{figures[name]:.{decimals}f}" if name in figures else "" for name in columns]

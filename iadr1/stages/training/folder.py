@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from pydantic import ConfigDict
+
 from iadr1.config import TrainingConfig
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.provenance import describe, digest, plain, write_run
@@ -21,6 +23,9 @@ from iadr1.stages.training import processes
 
 class Step(Record):
     """A line of a run's `log.jsonl`: the optimizer step it is about, from 1."""
+
+    # JSON has no NaN; a run that lost its weights must still be able to read its own log.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     step: int
 
@@ -74,7 +79,7 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
 
 _NEXT = "choose another --out, or delete the folder to start anew"
 
-_NEUTRAL = ("out", "nproc", "resume", "log_to", "push_to_hub")
+_NEUTRAL = ("out", "nproc", "resume", "log_to", "push_to_hub", "completions")
 """Settings that may change when a run goes on; the number of processes is compared by itself."""
 
 

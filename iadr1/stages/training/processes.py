@@ -55,11 +55,12 @@ def check_accelerate(*, bf16: bool) -> None:
             f"accelerate's configuration asks for mixed_precision {asked}, this run has bf16={str(bf16).lower()}",
             hint="bf16=true here, or mixed_precision: 'no' there",
         )
-    for variable, name in (("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"), ("ACCELERATE_USE_FSDP", "FSDP")):
-        if os.environ.get(variable, "false").lower() in ("true", "1", "yes"):
+    # Set by its launcher only; ACCELERATE_USE_DEEPSPEED it sets itself when a run has asked for DeepSpeed.
+    for variable, name in (("ACCELERATE_DEEPSPEED_ZERO_STAGE", "DeepSpeed"), ("ACCELERATE_USE_FSDP", "FSDP")):
+        if os.environ.get(variable, "false").lower() not in ("false", "0", "no"):
             raise UsageError(
-                f"accelerate's configuration asks for {name}, this run's settings do not",
-                hint="say it with --deepspeed zero2, zero3 or a file; FSDP is not supported",
+                f"accelerate's configuration asks for {name}, which the run itself must ask for",
+                hint="--deepspeed zero2, zero3 or a file here, distributed_type: MULTI_GPU there; no FSDP",
             )
 
 

@@ -28,13 +28,13 @@ def common_settings(config: TrainingConfig, *, steps: int) -> dict[str, Any]:
 
     Raises:
         MissingExtraError: DeepSpeed, or the package that `log_to` names, is not installed.
-        UsageError: GPUs are asked for that are not there, or no such DeepSpeed file.
+        UsageError: GPUs are asked for that are not there, no such DeepSpeed file, or accelerate's own settings
+            contradict the run's.
     """
     import torch
 
     processes.check_cards()
-    if config.deepspeed is None:
-        processes.check_accelerate(bf16=config.bf16)
+    processes.check_accelerate(bf16=config.bf16)
     on_cpu = not torch.cuda.is_available()
     if on_cpu and config.attention.startswith("flash_attention"):
         raise UsageError(f"attention={config.attention} needs a GPU, there is none here", hint="attention=auto")
@@ -59,6 +59,7 @@ def common_settings(config: TrainingConfig, *, steps: int) -> dict[str, Any]:
         # Records.
         "logging_steps": 1,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # a loss that is not a number is to be seen
         "save_strategy": "steps",
         "save_steps": config.save_steps,
         "save_total_limit": 2,

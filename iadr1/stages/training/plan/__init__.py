@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import iadr1
-from iadr1.config import TrainConfig, TrainingConfig
+from iadr1.config import SftConfig, TrainConfig, TrainingConfig
 from iadr1.errors import ConfigError, DataError, UsageError
 from iadr1.provenance import plain
 from iadr1.rewards import resolve_reward
 from iadr1.stages.training.context import too_long
-from iadr1.stages.training.limits import check_grpo, check_numbers, total_steps
+from iadr1.stages.training.limits import check_grpo, check_sft, total_steps
 from iadr1.stages.training.plan.changes import Change, changes
 from iadr1.stages.training.plan.data import PlannedData, plan_data
 from iadr1.stages.training.plan.memory import Load, Memory, Setup, memory
@@ -121,8 +121,8 @@ def _check(config: TrainingConfig) -> None:
     if isinstance(config, TrainConfig):
         check_grpo(config)
         resolve_reward(config.reward)
-    else:
-        check_numbers(config, {})
+    elif isinstance(config, SftConfig):
+        check_sft(config)
 
 
 def _memory(config: TrainingConfig, model: PlannedModel, data: PlannedData) -> Memory:

@@ -16,6 +16,7 @@ from iadr1.models.parts import PartRow, freeze
 from iadr1.models.processors import make_ready
 from iadr1.models.profiles import PROFILES, profile_of
 from iadr1.stages.training import policy
+from iadr1.stages.training.limits import part_names
 from iadr1.stages.training.plan.memory import Facts
 
 _PROCESSOR: Any = AutoProcessor  # its annotations are partial
@@ -57,7 +58,7 @@ def plan_model(config: TrainingConfig) -> PlannedModel:
     language, vision = meta.language_stack(model), meta.vision_stack(model)
     lora = policy.adapters(config, profile)
     if lora is None:
-        freeze(model, policy.part_names(config.freeze))
+        freeze(model, part_names(config.freeze))
     else:
         model = meta.add_adapters(model, lora)
     parts = tuple(policy.check_parts(model, config))
