@@ -1,13 +1,15 @@
-"""Whether `iadr1 train` teaches anything: mean reward on held-out prompts before and after a run of the embedded model.
+"""Whether GRPO teaches anything: mean reward on held-out prompts before and after a run of the embedded model.
 
-    python benchmarks/grpo_learns.py FOLDER --steps 60 --seeds 0 1
+    python benchmarks/grpo_learns.py FOLDER grounding --seeds 0 1
+    python benchmarks/grpo_learns.py FOLDER anomaly --seeds 0 1
 
-Trained are yes/no questions on scenes of the few-shot seeds (no model has seen them), rewarded with `sc-grpo` (0 to 3:
-shape, verdict, place and kind). Asked before and after are scenes of the yes/no benchmark's seeds, half of them of
-products that neither the embedded model nor this run was trained on. Every prompt is answered once greedily and
-`--draws` times at temperature 1, as in training. Intervals are 95 % bootstraps over prompts of the difference
-after - before, paired by prompt; how much runs differ shows between the seeds. Figures go to FOLDER/figures.json. A
-run that was stopped goes on with the same command.
+`grounding` trains on referring expressions, rewarded with the IoU of the box; `anomaly` on yes/no questions, rewarded
+with `sc-grpo` (0 to 3: shape, verdict, place and kind). Trained is on scenes whose seeds are kept for it, which the
+embedded model has not seen. Asked before and after are scenes of the yes/no benchmark's seeds, half of them of products
+that neither the embedded model nor the run was trained on. Every prompt is answered once greedily and `--draws` times
+at temperature 1, as in training. Intervals are 95 % bootstraps of the difference after - before, resampling prompts,
+one an image; how much runs differ shows between the seeds. Figures go to FOLDER/TASK/figures.json. A run that was
+stopped goes on with the same command.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from transformers import GenerationConfig
 
 from iadr1 import leaks
 from iadr1.config import TrainConfig
+from iadr1.datasets import refcoco
+from iadr1.datasets.synthetic import CATEGORIES, tree
 from iadr1.datasets.synthetic import samples as synthetic
-from iadr1.datasets.synthetic import tree
 from iadr1.datasets.synthetic.ledger import Ledger
 from iadr1.images import open_image
 from iadr1.models import LoadOptions, Request
@@ -36,20 +39,32 @@ from iadr1.records import Sample, write_records
 from iadr1.rewards import resolve_reward
 from iadr1.stages import grpo
 from iadr1.stages.grpo.scoring import Scorer
+from iadr1.stages.training.data import FORMAT_OF_TASK
 
 Values = NDArray[np.float64]
+TASKS = {"grounding": ("grounding", tree.GROUNDING_SEEDS, 1.0), "anomaly": ("sc-grpo", tree.FEWSHOT_SEEDS, 0.5)}
+"""Reward, seeds of the scenes trained on, and share of defective ones."""
 SPLITS = {"trained products": False, "held-out products": True}
 
 
-def render(folder: Path, name: str, shots: list[tree.Shot]) -> Path:
-    """Yes/no samples of scenes as `FOLDER/NAME.jsonl`, their images below `FOLDER/NAME`."""
+def render(folder: Path, name: str, task: str, shots: list[tree.Shot]) -> Path:
+    """Samples of scenes as `FOLDER/NAME.jsonl`, their images below `FOLDER/NAME`."""
     ledger = Ledger(folder, f"{name}.json", {"shots": [[shot.category, shot.seed] for shot in shots]})
-    found = tree.write_mvtec(ledger, name, shots, tick=lambda: None)
+    if task == "anomaly":
+        found = tree.write_mvtec(ledger, name, shots, tick=lambda: None)
+    else:
+        tree.write_refcoco(ledger, name, shots, tick=lambda: None)
+        found = [_with_category(sample) for sample in refcoco.SOURCE.read(folder / name)]
     ledger.save(complete=True)
     path = folder / f"{name}.jsonl"
     write_records(path, [sample.model_copy(update={"licence": synthetic.LICENCE}) for sample in found])
     path.with_suffix(".meta.json").write_text(json.dumps({"root": name}), encoding="utf-8")
     return path
+
+
+def _with_category(sample: Sample) -> Sample:
+    name = Path(sample.image).parent.name
+    return sample.model_copy(update={"category": name, "held_out": CATEGORIES[name].held_out})
 
 
 def read(path: Path) -> list[Sample]:
@@ -62,7 +77,7 @@ def rewards_of(model: str, samples: list[Sample], root: Path, *, reward: str, dr
     engine = LocalEngine(model, LoadOptions(device="cpu", batch_size=40))
     scorer = Scorer(resolve_reward(reward), engine.profile)
     requests = [
-        Request(sample.id, render_prompt(sample, "structured"), (open_image(root / sample.image),))
+        Request(sample.id, render_prompt(sample, FORMAT_OF_TASK[sample.task]), (open_image(root / sample.image),))
         for sample in samples
     ]
     weights = np.array([weight for _, _, weight in resolve_reward(reward)])
@@ -89,8 +104,7 @@ def rewards_of(model: str, samples: list[Sample], root: Path, *, reward: str, dr
 def gain(before: Values, after: Values) -> dict[str, Any]:
     """Means, their difference, and the 95 % interval of the difference, resampling prompts."""
     difference = after - before
-    random = np.random.default_rng(0)
-    picks = random.integers(0, len(difference), (10_000, len(difference)))
+    picks = np.random.default_rng(0).integers(0, len(difference), (10_000, len(difference)))
     low, high = np.percentile(difference[picks].mean(axis=1), (2.5, 97.5))
     return {
         "n": len(difference),
@@ -111,32 +125,33 @@ def main() -> None:
     """Render, ask, train, ask again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--images", type=int, default=600, help="trained on")
-    parser.add_argument("--prompts", type=int, default=240, help="asked before and after")
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--images", type=int, default=300, help="trained on")
+    parser.add_argument("--asked", type=int, default=120, help="images asked about before and after")
     parser.add_argument("--draws", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--beta", type=float, default=0.0)
-    parser.add_argument("--reward", default="sc-grpo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     given = parser.parse_args()
 
-    train = render(given.folder, "train", tree.plan(tree.FEWSHOT_SEEDS, given.images, seed=0, categories=tree.TRAINED))
-    shots = tree.plan(tree.MVTEC_SEEDS, given.prompts, seed=0, categories=tree.half_held_out())
-    asked = render(given.folder, "asked", shots)
-    samples, root = read(asked), given.folder / "asked"
-    overlap = leaks.compare(leaks.build_manifest(read(train), given.folder / "train"), samples, root).trained
-    if overlap:
-        raise SystemExit(f"{len(overlap)} of the images asked about are trained on")
-    held_out = np.array([sample.held_out for sample in samples])
-    before = rewards_of("tiny", samples, root, reward=given.reward, draws=given.draws)
+    reward, seeds, defective = TASKS[given.task]
+    folder = given.folder / given.task
+    shots = tree.plan(seeds, given.images, seed=0, categories=tree.TRAINED, p_defect=defective)
+    train = render(folder, "train", given.task, shots)
+    shots = tree.plan(tree.MVTEC_SEEDS, given.asked, seed=0, categories=tree.half_held_out(), p_defect=defective)
+    first = {sample.image: sample for sample in read(render(folder, "asked", given.task, shots))}
+    samples, root = list(first.values()), folder / "asked"  # one prompt an image
+    if leaks.compare(leaks.build_manifest(read(train), folder / "train"), samples, root).trained:
+        raise SystemExit("images asked about are trained on")
+    before = rewards_of("tiny", samples, root, reward=reward, draws=given.draws)
     figures: dict[str, Any] = {"settings": {name: str(value) for name, value in vars(given).items()}, "runs": {}}
     for seed in given.seeds:
         started = time.monotonic()
         config = TrainConfig(
             data=train,
-            out=given.folder / f"run-{seed}",
-            reward=given.reward,
+            out=folder / f"run-{seed}",
+            reward=reward,
             steps=given.steps,
             batch_size=64,
             generations=8,
@@ -148,8 +163,8 @@ def main() -> None:
             seed=seed,
         )
         summary = grpo.run(config)
-        after = rewards_of(str(summary.model), samples, root, reward=given.reward, draws=given.draws)
-        run = compare(before, after, held_out)
+        after = rewards_of(str(summary.model), samples, root, reward=reward, draws=given.draws)
+        run = compare(before, after, np.array([sample.held_out for sample in samples]))
         run["training"] = {
             "first tenth": round(summary.reward_start, 4),
             "last tenth": round(summary.reward_end, 4),
@@ -157,7 +172,7 @@ def main() -> None:
         }
         figures["runs"][str(seed)] = run
         print(json.dumps({str(seed): run}, indent=1), flush=True)
-        (given.folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

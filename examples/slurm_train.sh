@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One iadr1 training run on the machines of a SLURM job, one torchrun for each machine. Not run by us.
 #
-#   sbatch --nodes 2 --gres gpu:4 examples/slurm_train.sh anomalyr1-roam-3b --data data/fewshot.jsonl --out /shared/runs/roam
+#   sbatch --nodes 2 --gres gpu:4 examples/slurm_train.sh anomalyr1-roam-3b --out /shared/runs/roam
 #   STAGE=sft sbatch --nodes 1 --gres gpu:4 examples/slurm_train.sh iadr1-pa-sft-qwen2.5-vl-3b --out /shared/runs/sft
 #
 # Data, model and --out lie where all machines see them. A job that is requeued goes on from its last whole checkpoint.

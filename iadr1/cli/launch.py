@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import logging
 import os
 import signal
 import sys
-import tempfile
-import uuid
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from iadr1.errors import MissingExtraError, UsageError
 
@@ -45,7 +39,9 @@ def relaunch(processes: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     os.environ[_OURS] = str(os.getpid())
     sys.stdout.flush()
-    sys.exit(_launch(processes, ["-m", "iadr1", *sys.argv[1:]]))
+    from iadr1.stages.training.launcher import launch
+
+    sys.exit(launch(processes, ["-m", "iadr1", *sys.argv[1:]]))
 
 
 def _check_launched(processes: int) -> None:
@@ -79,51 +75,3 @@ def _die_with_launcher() -> None:
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != int(os.environ.get(_OURS, os.getppid())):
         sys.exit(1)  # it was killed before the line above
-
-
-def _launch(processes: int, command: list[str]) -> int:
-    """Run Python with `command` as one machine's processes under torch's elastic launcher; the exit code."""
-    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    # It logs each process that it ends; what matters of that is said by `_failed`.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="iadr1-") as logs:
-        settings = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            max_restarts=0,
-            # Long enough that processes which fail alike are seen to.
-            monitor_interval=0.5,
-            logs_specs=DefaultLogsSpecs(logs, redirects=dict.fromkeys(range(1, processes), Std.ALL)),
-        )
-        try:
-            elastic_launch(settings, sys.executable)(*command)
-        except ChildFailedError as error:
-            return _failed(error.failures, Path(logs))
-        except SignalException as error:
-            return 128 + int(error.sigval)
-    return 0
-
-
-def _failed(failures: Mapping[int, Any], logs: Path) -> int:
-    """The exit code of processes that failed; says why, where process 0 has not said it."""
-    # A process that the launcher ended because of another one has no say.
-    own = {rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM}
-    rank, failure = min((own or failures).items(), key=lambda item: (item[0] != 0, item[1].timestamp))
-    if failure.exitcode < 0:
-        name = signal.Signals(-failure.exitcode).name
-        sys.stderr.write(
-            f"error: process {rank} was killed by {name}; the others were ended "
-            "(SIGKILL often means that memory ran out: lower batch_size, or use --deepspeed zero3)\n"
-        )
-        return 128 - int(failure.exitcode)
-    if rank != 0:
-        said = "".join(path.read_text(errors="replace") for path in logs.glob(f"*/attempt_0/{rank}/stderr.log"))
-        sys.stderr.write(f"process {rank} failed:\n{said[-8000:]}")
-    return int(failure.exitcode)

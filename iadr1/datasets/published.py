@@ -26,6 +26,8 @@ from iadr1.errors import DataError
 from iadr1.records import Defect, Sample
 
 _VERDICTS = {"yes": True, "no": False}
+_SOURCES = {"DAGM": "dagm", "DTD": "dtd", "MPDD": "mpdd", "SDD": "sdd"}
+"""First folder of the paths in the files that are known -> the source they belong to."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def scan_published(files: Files, annotations: Path, *, dataset: str, licence: st
         licence: Of the images.
 
     Raises:
-        DataError: The file is not what the module's docstring shows, contradicts itself, or images are missing.
+        DataError: The file is not what the module's docstring shows, is of another set, contradicts itself, or images
+            are missing.
     """
     value = read_json(annotations)
     if not isinstance(value, dict) or not value:
@@ -76,6 +79,13 @@ def scan_published(files: Files, annotations: Path, *, dataset: str, licence: st
             hint='expected IAD-R1\'s test_<SET>_format.json: {"SET/.../good/000.png": {"conversation": [...]}}',
         )
     entries = [_entry(key, item, f"{annotations}: {key}") for key, item in value.items()]
+    for name in sorted({entry.key.partition("/")[0] for entry in entries} & set(_SOURCES)):
+        if not dataset.startswith(name):
+            raise DataError(
+                f"the file is of {name}, not of {dataset}",
+                where=str(annotations),
+                hint=f"iadr1 prepare {_SOURCES[name]} --annotations {annotations}",
+            )
     place, where_root = _places(files.root, entries, annotations)
     for entry in entries:
         for path in (entry.key, *entry.random, *entry.similar):

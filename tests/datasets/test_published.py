@@ -32,10 +32,10 @@ def value() -> dict[str, Any]:
     return {BAD: entry(BAD, "A", templates=(TEMPLATE,)), GOOD: entry(GOOD, "B", templates=(TEMPLATE,))}
 
 
-def read(root: Path, value: Any, *, missing: Missing = "error") -> list[Sample]:
+def read(root: Path, value: Any, *, missing: Missing = "error", dataset: str = "DTD-Synthetic") -> list[Sample]:
     annotations = root / "test_DTD_format.json"
     annotations.write_text(json.dumps(value), encoding="utf-8")
-    return list(scan_published(Files(root, missing=missing), annotations, dataset="DTD", licence="unknown"))
+    return list(scan_published(Files(root, missing=missing), annotations, dataset=dataset, licence="unknown"))
 
 
 def test_the_verdict_is_the_text_of_the_right_option(tmp_path: Path, value: dict[str, Any]) -> None:
@@ -52,8 +52,13 @@ def test_the_verdict_is_the_text_of_the_right_option(tmp_path: Path, value: dict
 
 def test_a_set_without_categories_is_its_own(tmp_path: Path) -> None:
     key = "SDD/test/defect/kos50_Part4_1.png"
-    (found,) = read(tmp_path, {key: entry(key, "A")}, missing="keep")
+    (found,) = read(tmp_path, {key: entry(key, "A")}, missing="keep", dataset="SDD")
     assert (found.category, found.split, [d.type for d in found.defects]) == ("SDD", "test", ["defect"])
+
+
+def test_the_file_of_another_set_is_refused(tmp_path: Path, value: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"the file is of DTD, not of MVTec-AD \(iadr1 prepare dtd --annotations "):
+        read(tmp_path, value, missing="keep", dataset="MVTec-AD")
 
 
 def test_templates_are_references(tmp_path: Path, value: dict[str, Any]) -> None:
@@ -143,7 +148,9 @@ def test_other_json_is_refused(tmp_path: Path) -> None:
 def test_all_published_entries_are_read(tmp_path: Path) -> None:
     counts = {}
     for path in sorted(SHARED.glob("test_*_format.json")):
-        found = list(scan_published(Files(tmp_path, missing="keep"), path, dataset=path.stem, licence="unknown"))
+        found = list(
+            scan_published(Files(tmp_path, missing="keep"), path, dataset=path.stem.split("_")[1], licence="unknown")
+        )
         assert len({s.id for s in found}) == len(found)
         assert all(s.missing for s in found)
         defective = sum(s.is_anomalous is True for s in found)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from iadr1.errors import DataError
-from iadr1.metrics.choice import SUBTASKS, ChoiceRow, bootstrap, score_choice
+from iadr1.metrics.choice import (
+    SUBTASKS,
+    ChoiceRow,
+    bootstrap,
+    by_category,
+    detection,
+    score_choice,
+    tallies,
+)
+from iadr1.metrics.counts import count
+from iadr1.metrics.summary import summarise
 
 
 def row(dataset: str, kind: str, letter: str | None, *, bad: bool | None = True, image: str = "i") -> ChoiceRow:
@@ -115,3 +125,54 @@ def test_bootstrap_draws_images_not_questions() -> None:
 
 def test_bootstrap_names_the_columns_of_the_scores() -> None:
     assert set(bootstrap(ROWS, seed=0)) == set(score_choice(ROWS)["average"])
+
+
+def test_precision_recall_and_f1() -> None:
+    """X: 3 of 5 anomalous images found, 1 unread; of 4 normal images 1 called anomalous, 1 unread."""
+    rows = [
+        *[row("X", DETECTION, letter, image=f"d{i}") for i, letter in enumerate(["A", "A", "A", "B", None])],
+        *[row("X", DETECTION, letter, bad=False, image=f"n{i}") for i, letter in enumerate(["A", "A", "B", None])],
+        row("Y", DETECTION, "B", image="d0"),
+        row("Y", DETECTION, "A", bad=False, image="n0"),
+        row("Z", DETECTION, "B", bad=False, image="n0"),
+        row("W", TYPE, "A", image="d0"),
+    ]
+    found = detection(count(rows))
+    assert found["X"] == pytest.approx({"precision": 75, "recall": 60, "f1": 100 * 2 * 0.75 * 0.6 / 1.35})
+    # Nothing called anomalous: no precision. Nothing anomalous: no recall. No detection questions: nothing.
+    assert found["Y"] == {"recall": 0, "f1": 0}
+    assert found["Z"] == {"precision": 0}
+    assert set(found) == {"X", "Y", "Z", "average"}
+    assert found["average"] == pytest.approx({"precision": 37.5, "recall": 30, "f1": found["X"]["f1"] / 2})
+    assert detection(count([row("W", TYPE, "A")])) == {}
+
+
+def test_figures_by_category() -> None:
+    rows = [
+        row("X", TYPE, letter, image=image)._replace(category=image[0])
+        for letter, image in zip("AAB", ("a1", "b1", "b2"), strict=True)
+    ]
+    found = by_category(count([*rows, row("Y", TYPE, None)._replace(category="a")]))
+    assert found == {
+        "X": {"a": {TYPE: 100, "average": 100}, "b": {TYPE: 50, "average": 50}},
+        "Y": {"a": {TYPE: 0, "average": 0}},
+    }
+
+
+def test_tallies() -> None:
+    assert tallies(count(ROWS))["X"] == {
+        DETECTION: {"asked": 6, "parsed": 5, "right": 4},
+        TYPE: {"asked": 2, "parsed": 2, "right": 1},
+        "Object Analysis": {"asked": 3, "parsed": 2, "right": 1},
+    }
+
+
+def test_the_summary_of_a_run() -> None:
+    found = summarise(ROWS, seed=3)
+    assert found["strict"] == score_choice(ROWS)
+    assert found["parsed"] == score_choice(ROWS, parsed_only=True)
+    assert found["interval_95"]["average"] == bootstrap(ROWS, seed=3)
+    assert (found["questions"], found["images"]) == (14, 8)
+    assert found["parse_rate"] == pytest.approx(1200 / 14)
+    # The rows as the script sees them: d1's unread detection removes the question after it, a right one about d0.
+    assert found["mmad_compat"]["X"][TYPE] == 0

@@ -219,7 +219,7 @@ def test_the_hash_is_compared_when_asked_for(write: Write, root: Path) -> None:
 
 def test_each_file_is_opened_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    real = disk.image_size
+    real = image_size
 
     def counted(path: Path) -> tuple[int, int]:
         opened.append(path.name)

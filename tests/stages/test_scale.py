@@ -19,6 +19,7 @@ from iadr1.config import SftConfig, build
 from iadr1.errors import MissingExtraError, UsageError
 from iadr1.stages import sft
 from iadr1.stages.training import processes, settings
+from iadr1.stages.training.launcher import failed
 from tests.stages.launching import (
     difference,
     finish,
@@ -58,7 +59,7 @@ def alone(folder: Path, model: Path) -> Path:
         pytest.param("--nproc 2", 1e-5, id="nproc"),
         pytest.param("torchrun", 1e-5, id="torchrun"),
         pytest.param("--nproc 2 --deepspeed zero2", 1e-4, id="zero2", marks=needs_deepspeed),
-        pytest.param("accelerate --deepspeed zero3", 1e-4, id="zero3-accelerate", marks=needs_deepspeed),
+        pytest.param("accelerate --deepspeed ds.json", 1e-4, id="zero3-file-accelerate", marks=needs_deepspeed),
     ],
 )
 def test_two_processes_learn_what_one_learns_from_both_batches(
@@ -66,6 +67,7 @@ def test_two_processes_learn_what_one_learns_from_both_batches(
 ) -> None:
     prepare(tmp_path)
     ours = words("sft", tmp_path, tiny_model, "run", "steps=3", "save_steps=2")
+    shutil.copy(settings._DEEPSPEED / "zero3.json", tmp_path / "ds.json")
     starter = {"torchrun": TORCHRUN, "accelerate": ACCELERATE}.get(how.split(maxsplit=1)[0], ("-m", "iadr1"))
     options = [word for word in how.split() if word not in ("torchrun", "accelerate")]
     command = python(*starter, ours[0], *options, *ours[1:])
@@ -185,12 +187,12 @@ def test_the_launcher_says_why_a_process_failed(tmp_path: Path, capsys: pytest.C
     folder.mkdir(parents=True)
     (folder / "stderr.log").write_text("error: the reason\n", encoding="utf-8")
     ended = -int(signal.SIGTERM)
-    assert launch._failed({0: Failure(ended), 1: Failure(1)}, tmp_path) == 1
+    assert failed({0: Failure(ended), 1: Failure(1)}, tmp_path) == 1
     assert capsys.readouterr().err == "process 1 failed:\nerror: the reason\n"
     # Process 0 has said it already.
-    assert launch._failed({0: Failure(2, timestamp=2), 1: Failure(2, timestamp=1)}, tmp_path) == 2
+    assert failed({0: Failure(2, timestamp=2), 1: Failure(2, timestamp=1)}, tmp_path) == 2
     assert capsys.readouterr().err == ""
-    assert launch._failed({0: Failure(ended), 1: Failure(-9)}, tmp_path) == 137
+    assert failed({0: Failure(ended), 1: Failure(-9)}, tmp_path) == 137
     assert "process 1 was killed by SIGKILL" in capsys.readouterr().err
 
 

@@ -299,6 +299,12 @@ def test_a_limited_run_is_held_to_the_questions_it_asked(run: Run, limit: int, s
     assert score(run.write(), ScoreSettings()).metrics["questions"] == min(limit, 9)
 
 
+def test_a_limit_without_a_seed_is_refused(run: Run) -> None:
+    run.config |= {"limit": 4, "seed": None}
+    with pytest.raises(DataError, match=r"run\.json: it names a limit without the seed"):
+        score(run.write(), PARTIAL)
+
+
 def test_trained_images_mark_the_figures(run: Run) -> None:
     run.extra["leaks"] = {"manifest": "m.json", "images": {"trained images": 3}}
     result = score(run.write(), ScoreSettings())
@@ -347,6 +353,16 @@ def test_published_rows_stand_below(run: Run) -> None:
     assert [name for name, _ in by_average.columns] == ["VisA", "DS-MVTec", "average"]
     assert dict(by_average.groups[-1].rows) == {"AnomalyR1 \N{DAGGER}": ["76.69", "81.99", "76.96"]}
     assert ("GRPO with ROAM \N{DAGGER}", ["69.03", "65.07", "60.62"]) in by_detection.groups[-1].rows
+
+
+def test_other_images_are_not_compared_silently(run: Run) -> None:
+    told = "not comparable with others"
+    assert told not in score(run.write(), ScoreSettings()).tables[0].note
+    run.samples = [s.model_copy(update={"dataset": "Syn-Part"}) for s in run.samples]
+    tables = score(run.write(), ScoreSettings()).tables
+    assert told in tables[0].note
+    # Figures by dataset stand beside those of the same datasets only.
+    assert len(tables) == 1
 
 
 def test_classes_of_mvtec_3d_stand_beside_table_4(run: Run) -> None:

@@ -91,8 +91,8 @@ def _stamp(path: Path) -> list[int]:
 def _wanted(hub: Hub, source: Source) -> dict[str, str | None]:
     """The set's files on the hub, each with the SHA-256 the project or the hub states (the hub: large files only)."""
     huggingface_hub = _library()
-    # Its HTTP library changes with its version; this is that library's error.
-    # A module of its own, which the package does not bring in by itself.
+    # Modules of their own, which the package does not bring in by itself. `HTTPError` is that of its HTTP library,
+    # which changes with its version.
     from huggingface_hub import constants
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,13 +66,12 @@ def read_questions(path: Path) -> list[Question]:
         UsageError: There is no such file.
         DataError: A line is no sample, or an id occurs twice; `where` names the line.
     """
-    questions: list[Question] = []
+    questions = _read(path, Question, what="sample")
     seen: set[str] = set()
-    for number, question in _read(path, Question, what="sample"):
+    for number, question in enumerate(questions, start=1):
         if question.id in seen:
             raise DataError(f"the id {question.id!r} occurs twice", where=f"{path}:{number}")
         seen.add(question.id)
-        questions.append(question)
     if not questions:
         raise DataError("the samples file is empty", where=str(path))
     return questions
@@ -85,25 +84,26 @@ def read_answers(path: Path) -> list[Answer]:
         UsageError: There is no such file.
         DataError: A line is no prediction; `where` names it.
     """
-    return [answer for _, answer in _read(path, Answer, what="prediction", half_line=True)]
+    return _read(path, Answer, what="prediction", half_line=True)
 
 
-def _read(path: Path, kind: type[P], *, what: str, half_line: bool = False) -> Iterator[tuple[int, P]]:
+def _read(path: Path, kind: type[P], *, what: str, half_line: bool = False) -> list[P]:
+    """One record for each line; with `half_line` a last line that was not written to its end is passed over."""
+    found: list[P] = []
+    line = b""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield number, kind.model_validate_json(line)
-                except ValidationError as error:
-                    if half_line and not line.endswith(b"\n"):
-                        return
-                    first = error.errors()[0]
-                    field = ".".join(map(str, first["loc"])) or "line"
-                    raise DataError(
-                        f"not a {what}: {field}: {first['msg']} (got {first['input']!r:.60})", where=f"{path}:{number}"
-                    ) from error
+            for line in file:
+                found.append(kind.model_validate_json(line))
+    except ValidationError as error:
+        if not half_line or line.endswith(b"\n"):
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "line"
+            told = f"not a {what}: {field}: {first['msg']} (got {first['input']!r:.60})"
+            raise DataError(told, where=f"{path}:{len(found) + 1}") from error
     except OSError as error:
         raise UsageError(f"cannot read the file: {error.strerror}", where=str(path)) from error
+    return found
 
 
 class RunInfo:
@@ -149,5 +149,7 @@ class RunInfo:
         limit, seed = self.entry("config").get("limit"), self.entry("config").get("seed")
         if not isinstance(limit, int) or limit >= len(questions):
             return questions
+        if not isinstance(seed, int):
+            raise DataError("it names a limit without the seed of its draw", where=str(self.path))
         chosen = random.Random(seed).sample(range(len(questions)), limit)
         return [questions[place] for place in sorted(chosen)]
