@@ -129,8 +129,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300, help="trained on")
     parser.add_argument("--asked", type=int, default=120, help="images asked about before and after")
     parser.add_argument("--draws", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--questions", type=int, default=16, help="in a step, with 8 answers each")
+    parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--beta", type=float, default=0.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     given = parser.parse_args()
@@ -153,7 +154,7 @@ def main() -> None:
             out=folder / f"run-{seed}",
             reward=reward,
             steps=given.steps,
-            batch_size=64,
+            batch_size=8 * given.questions,
             generations=8,
             learning_rate=given.learning_rate,
             beta=given.beta,

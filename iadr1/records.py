@@ -197,6 +197,8 @@ def _numbered(reader: jsonlines.Reader, path: Path) -> Iterator[object]:
         yield from reader
     except jsonlines.InvalidLineError as error:
         raise DataError(f"not JSON: {error.line[:80]!r}", where=f"{path}:{error.lineno}") from error
+    except RecursionError as error:
+        raise DataError("a line is nested too deeply to be read", where=str(path)) from error
 
 
 def _explain(error: ValidationError) -> str:

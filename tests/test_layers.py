@@ -14,7 +14,7 @@ import iadr1
 PACKAGE = Path(iadr1.__file__).parent
 
 L0 = {"errors", "records", "geometry", "images", "parallel", "licences", "rle"}
-L1 = {"prompts", "config", "provenance", "leaks"}
+L1 = {"prompts", "config", "provenance", "leaks", "published"}
 L2 = {"rewards", "datasets", "metrics", "models", "masks", "reports", "exports"}
 BELOW = {
     **dict.fromkeys(L0, L0),

@@ -135,3 +135,10 @@ def test_root_is_the_option_then_the_sidecar_then_the_folder(tmp_path: Path) -> 
     meta_path(path).write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match="sidecar"):
         resolve_root(path)
+
+
+def test_a_line_nested_too_deeply_is_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "deep.jsonl"
+    path.write_text('{"id": ' + "[" * 200_000 + "]" * 200_000 + "}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="nested too deeply"):
+        list(read_records(path, Sample))

@@ -131,17 +131,21 @@ def kill_after_checkpoint(command: Sequence[str], folder: Path, out: str, *, del
     time.sleep(delay)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
+    process.poll()  # a process that has ended has no command line any more
+    wait_until_gone(folder / out)
     result = finish(process)
     assert result.code in (0, -signal.SIGKILL), result.err[-2000:]
-    wait_until_gone(folder / out)
     return result.code
 
 
 def wait_until_gone(out: Path) -> None:
-    """Make sure that no process that names the run's folder is left."""
+    """Make sure that no process that names the run's folder is left; one that is, is ended and fails the test."""
     until = time.monotonic() + 10
     while left := list(_naming(str(out))):
-        assert time.monotonic() < until, f"still there: {left}"
+        if time.monotonic() > until:
+            for number in left:
+                os.kill(number, signal.SIGKILL)
+            raise AssertionError(f"still there: {left}")
         time.sleep(0.05)
 
 
@@ -151,7 +155,7 @@ def _naming(text: str) -> Iterator[int]:
             found = text.encode() in path.read_bytes()
         except OSError:
             continue  # it has just ended
-        if found:
+        if found and int(path.parent.name) != os.getpid():
             yield int(path.parent.name)
 
 

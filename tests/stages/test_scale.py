@@ -132,8 +132,8 @@ def test_a_killed_launcher_takes_its_processes_with_it(tmp_path: Path, tiny_mode
         assert process.poll() is None, finish(process).err
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)  # it alone, as `kill -9` does
-    assert finish(process).code == -signal.SIGKILL
     wait_until_gone(tmp_path / "run")
+    assert finish(process).code == -signal.SIGKILL
 
 
 # --- what a launcher must not do ----------------------------------------------------------------------------------
