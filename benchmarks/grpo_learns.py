@@ -2,14 +2,16 @@
 
     python benchmarks/grpo_learns.py FOLDER grounding --seeds 0 1
     python benchmarks/grpo_learns.py FOLDER anomaly --seeds 0 1
+    python benchmarks/grpo_learns.py FOLDER new-products --seeds 0 1
 
 `grounding` trains on referring expressions, rewarded with the IoU of the box; `anomaly` on yes/no questions, rewarded
-with `sc-grpo` (0 to 3: shape, verdict, place and kind). Trained is on scenes whose seeds are kept for it, which the
-embedded model has not seen. Asked before and after are scenes of the yes/no benchmark's seeds, half of them of products
-that neither the embedded model nor the run was trained on. Every prompt is answered once greedily and `--draws` times
-at temperature 1, as in training. Intervals are 95 % bootstraps of the difference after - before, resampling prompts,
-one an image; how much runs differ shows between the seeds. Figures go to FOLDER/TASK/figures.json. A run that was
-stopped goes on with the same command.
+with `sc-grpo` (0 to 3: shape, verdict, place and kind); `new-products` on yes/no questions about the products the
+embedded model was not trained on, where it raises many false alarms, rewarded with `accuracy`. Trained is on scenes
+whose seeds are kept for it, which the embedded model has not seen. Asked before and after are scenes of the yes/no
+benchmark's seeds, half of them of products that neither the embedded model nor the run was trained on. Every prompt
+is answered once greedily and `--draws` times at temperature 1, as in training. Intervals are 95 % bootstraps of the
+difference after - before, resampling prompts, one an image; how much runs differ shows between the seeds. Figures go
+to FOLDER/TASK/figures.json. A run that was stopped goes on with the same command.
 """
 
 from __future__ import annotations
@@ -42,15 +44,20 @@ from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.training.data import FORMAT_OF_TASK
 
 Values = NDArray[np.float64]
-TASKS = {"grounding": ("grounding", tree.GROUNDING_SEEDS, 1.0), "anomaly": ("sc-grpo", tree.FEWSHOT_SEEDS, 0.5)}
-"""Reward, seeds of the scenes trained on, and share of defective ones."""
+NEW = tuple(name for name, category in CATEGORIES.items() if category.held_out)
+TASKS = {
+    "grounding": ("grounding", tree.GROUNDING_SEEDS, 1.0, tree.TRAINED),
+    "anomaly": ("sc-grpo", tree.FEWSHOT_SEEDS, 0.5, tree.TRAINED),
+    "new-products": ("accuracy", tree.FEWSHOT_SEEDS, 0.5, NEW),
+}
+"""Reward, seeds of the scenes trained on, share of defective ones, products trained on."""
 SPLITS = {"trained products": False, "held-out products": True}
 
 
 def render(folder: Path, name: str, task: str, shots: list[tree.Shot]) -> Path:
     """Samples of scenes as `FOLDER/NAME.jsonl`, their images below `FOLDER/NAME`."""
     ledger = Ledger(folder, f"{name}.json", {"shots": [[shot.category, shot.seed] for shot in shots]})
-    if task == "anomaly":
+    if task != "grounding":
         found = tree.write_mvtec(ledger, name, shots, tick=lambda: None)
     else:
         tree.write_refcoco(ledger, name, shots, tick=lambda: None)
@@ -133,12 +140,13 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=16, help="in a step, with 8 answers each")
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--beta", type=float, default=0.0)
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the answers drawn in training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     given = parser.parse_args()
 
-    reward, seeds, defective = TASKS[given.task]
+    reward, seeds, defective, products = TASKS[given.task]
     folder = given.folder / given.task
-    shots = tree.plan(seeds, given.images, seed=0, categories=tree.TRAINED, p_defect=defective)
+    shots = tree.plan(seeds, given.images, seed=0, categories=products, p_defect=defective)
     train = render(folder, "train", given.task, shots)
     shots = tree.plan(tree.MVTEC_SEEDS, given.asked, seed=0, categories=tree.half_held_out(), p_defect=defective)
     first = {sample.image: sample for sample in read(render(folder, "asked", given.task, shots))}
@@ -158,6 +166,7 @@ def main() -> None:
             generations=8,
             learning_rate=given.learning_rate,
             beta=given.beta,
+            temperature=given.temperature,
             save_steps=10,
             completions=False,
             log_to="none",

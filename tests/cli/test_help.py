@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -158,7 +158,11 @@ def test_the_keys_name_what_they_take() -> None:
 
     for key, known in (("loss", limits.LOSSES), ("scale_rewards", limits.SCALINGS)):
         assert not [name for name in known if not re.search(rf"\b{name}\b", options._KEY_TEXTS[key])]
-    commands = {train.train: configs.TrainConfig, train.ground: configs.GroundConfig, sft.sft: configs.SftConfig}
+    commands: dict[Callable[..., None], type] = {
+        train.train: configs.TrainConfig,
+        train.ground: configs.GroundConfig,
+        sft.sft: configs.SftConfig,
+    }
     keys = {
         field.name
         for command, config in commands.items()

@@ -131,7 +131,6 @@ def kill_after_checkpoint(command: Sequence[str], folder: Path, out: str, *, del
     time.sleep(delay)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.poll()  # a process that has ended has no command line any more
     wait_until_gone(folder / out)
     result = finish(process)
     assert result.code in (0, -signal.SIGKILL), result.err[-2000:]

@@ -267,6 +267,14 @@ def test_a_broken_line_is_named(run: Run, line: str, told: str) -> None:
         score(file, PARTIAL)
 
 
+def test_a_half_line_of_samples_is_broken(run: Run) -> None:
+    file = run.write()
+    (run.folder / "run.json").unlink()
+    run.data.write_bytes(run.data.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"mmad\.jsonl:9: not a sample"):
+        score(file, ScoreSettings(data=run.data, partial=True))
+
+
 def test_where_the_samples_are(run: Run, tmp_path: Path) -> None:
     file = run.write()
     (run.folder / "run.json").unlink()
@@ -488,6 +496,18 @@ def test_questions_without_a_text_are_all_scored(answers: Path) -> None:
     metrics = score(edit(answers, strip), MMAD).metrics
     assert metrics["strict"] == approx(STRICT)
     assert metrics["images"] == 8
+
+
+def test_a_letter_that_was_not_offered_is_not_read(answers: Path) -> None:
+    def beyond(records: list[dict[str, Any]]) -> None:
+        records[0]["gpt_answer"] = "D"
+        # What was offered here is not known.
+        records[1]["gpt_answer"] = "D"
+        del records[1]["question"]["options"]
+
+    metrics = score(edit(answers, beyond), MMAD).metrics
+    assert metrics["counts"]["VisA"][DETECTION] == {"asked": 4, "parsed": 2, "right": 1}
+    assert metrics["mmad_compat"]["VisA"]["overkill"] == 100
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from iadr1.stages.grpo.data import training_rows
 from iadr1.stages.grpo.log import StepLog
 from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.grpo.watch import StepWatch
+from iadr1.stages.training import processes
 from iadr1.stages.training.context import check_run
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
@@ -110,10 +111,13 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
         return _summary(config, info, resumed_from=None, already_finished=True)
     if config.push_to_hub is not None:
         check_push(config.push_to_hub)
-    info |= trained_on(config, samples, root, base=base)
+    if processes.is_first():
+        info |= trained_on(config, samples, root, base=base)
     job = _Job(samples, root, base, rewards)
     steps, resumed_from = _train(config, info, job, on_log=on_log, on_note=note)
     info |= {"state": "finished", **_figures(steps), "wall_seconds": round(time.monotonic() - started, 1)}
+    if not processes.is_first():
+        return _summary(config, info, resumed_from=resumed_from, already_finished=False)
     _draw(config, steps)
     reached = (
         f"GRPO with reward `{config.reward}`: mean reward {info['reward_start']:.3f} in the first tenth of the steps, "
@@ -192,6 +196,7 @@ def _train(
             watch.on_step = lambda: answers.write(trainer._logs)
         table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
     info.setdefault("base_licence", profile.licence)
+    info["steps"] = steps
     info["warnings"] = watch.told
     info["parameters"] = [vars(row) for row in table]
     info["phase_seconds"] = {phase: round(seconds, 2) for phase, seconds in phases.seconds.items()}
@@ -207,7 +212,7 @@ def _look_once(trainer: Any, config: TrainConfig) -> VisionCache | None:
     """
     from iadr1.models.parts import PARTS
     from iadr1.models.vision import VisionCache, once_per_image
-    from iadr1.stages.training.policy import part_names
+    from iadr1.stages.training.limits import part_names
 
     if not config.vision_cache:
         return None
@@ -217,6 +222,7 @@ def _look_once(trainer: Any, config: TrainConfig) -> VisionCache | None:
     cache = VisionCache(VISION_CACHE_BYTES if keep else 0)
     once_per_image(trainer.model, cache)
     if trainer.ref_model is not None:
+        trainer.ref_model.requires_grad_(False)  # TRL only puts it into evaluation mode
         once_per_image(trainer.ref_model, cache)
     return cache
 
@@ -226,7 +232,6 @@ def _figures(steps: list[StepLog]) -> dict[str, Any]:
     few = max(1, len(steps) // 10)
     first, last = steps[:few], steps[-few:]
     return {
-        "steps": steps[-1].step,
         "reward_start": sum(entry.reward for entry in first) / few,
         "reward_end": sum(entry.reward for entry in last) / few,
         "parse_rate_end": sum(entry.parse_rate for entry in last) / few,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from iadr1.config import TrainConfig
@@ -25,6 +26,11 @@ def trainer_settings(config: TrainConfig, rewards: list[WeightedReward], *, step
         MissingExtraError: A package that the settings ask for is not installed.
         UsageError: Values that TRL refuses.
     """
+    if config.vllm != "off" and importlib.util.find_spec("vllm") is None:
+        raise UsageError(
+            f"vllm={config.vllm} needs the package 'vllm'",
+            hint="docs/scale-training.md says which versions fit together",
+        )
     try:
         return GRPOConfig(
             **common_settings(config, steps=steps),
@@ -65,7 +71,7 @@ def make_trainer(
     peft_config: Any,
 ) -> Any:
     """TRL's `GRPOTrainer`, without the callback that prints every log line."""
-    trainer = GRPOTrainer(
+    trainer: Any = GRPOTrainer(
         model=model,
         reward_funcs=functions,
         args=settings,

@@ -19,6 +19,7 @@ from iadr1.records import Sample, resolve_root
 from iadr1.reports.plots import plot_loss_curve
 from iadr1.stages.sft.data import check_targets, training_rows
 from iadr1.stages.sft.log import SftStep, step_log
+from iadr1.stages.training import processes
 from iadr1.stages.training.context import check_run
 from iadr1.stages.training.data import asking_order, load_samples
 from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
@@ -84,7 +85,8 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         return _summary(config, info, resumed_from=None, already_finished=True)
     if config.push_to_hub is not None:
         check_push(config.push_to_hub)
-    info |= trained_on(config, samples, root, base=base)
+    if processes.is_first():
+        info |= trained_on(config, samples, root, base=base)
     steps, resumed_from = _train(config, info, samples=samples, root=root, base=base, on_log=on_log, on_note=note)
     few = max(1, len(steps) // 10)
     info |= {
@@ -94,6 +96,8 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         "loss_end": sum(entry.loss for entry in steps[-few:]) / few,
         "wall_seconds": round(time.monotonic() - started, 1),
     }
+    if not processes.is_first():
+        return _summary(config, info, resumed_from=resumed_from, already_finished=False)
     plot_loss_curve(
         config.out / "loss_curve.png",
         steps=[entry.step for entry in steps],

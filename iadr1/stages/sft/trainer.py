@@ -41,7 +41,7 @@ def make_trainer(
     model: Any, settings: Any, *, rows: Any, processor: Any, callback: TrainerCallback, peft_config: Any
 ) -> Any:
     """TRL's `SFTTrainer`, without the callback that prints every log line."""
-    trainer = SFTTrainer(
+    trainer: Any = SFTTrainer(
         model=model,
         args=settings,
         train_dataset=rows,

@@ -135,6 +135,11 @@ def check_grpo(config: TrainConfig) -> None:
             f"batch_size {config.batch_size} is not a multiple of generations {config.generations}",
             hint=f"batch_size counts completions; {lower} would fit",
         )
+    if config.save_steps % config.iterations:
+        raise UsageError(
+            f"save_steps {config.save_steps} is not a multiple of iterations {config.iterations}",
+            hint="a run that goes on in the middle of a set of answers would have to draw others",
+        )
     if not 0 < config.top_p <= 1:
         raise UsageError(f"top_p is {config.top_p}, it must be above 0 and at most 1")
     tables = (("loss", LOSSES), ("scale_rewards", SCALINGS), ("importance", IMPORTANCE), ("vllm", VLLM))

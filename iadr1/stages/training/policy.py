@@ -10,6 +10,7 @@ from iadr1.models import attention
 from iadr1.models.base import Profile
 from iadr1.models.parts import PartRow, check_trainable, freeze, lora_config, parameter_table
 from iadr1.stages.training.folder import Checkpoint
+from iadr1.stages.training.limits import part_names
 
 try:
     import torch
@@ -103,11 +104,6 @@ def check_parts(model: Any, config: TrainingConfig) -> list[PartRow]:
     else:
         check_trainable(model, frozen=part_names(config.freeze))
     return parameter_table(model)
-
-
-def part_names(text: str) -> list[str]:
-    """`vision, projector` as a list."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from iadr1.errors import ModelError
 from iadr1.records import Record, RecordWriter
+from iadr1.stages.training import processes
 from iadr1.stages.training.folder import mark_checkpoint
 from iadr1.stages.training.policy import fingerprint
 
@@ -62,7 +63,8 @@ class Recorder(TrainerCallback, Generic[E]):
             self.user_on_log(flat(entry))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Mark the checkpoint that has just been written."""
+        """Mark the checkpoint that all processes have just written their parts of."""
+        processes.wait_for_all()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             mark_checkpoint(folder, config_hash=self.config_hash, step=state.global_step)
