@@ -519,6 +519,7 @@ def test_a_letter_that_was_not_offered_is_not_read(answers: Path) -> None:
         (lambda records: records[1].pop("gpt_answer"), None),
         (lambda records: [{"image": "x"}], "record 1: it has no 'question_type', 'correct_answer', 'gpt_answer'"),
         (lambda records: [{**records[0], "image": "x.png"}], "'image' is no path .*'x.png'"),
+        (lambda records: [{**records[0], "image": "VisA/\ud800/good/x.png"}], "'image' is no path"),
         (lambda records: [{**records[0], "question_type": "Colour"}], "no subtask 'Colour'"),
         (lambda records: [{**records[0], "question": {"text": 5}}], "'question' has no text"),
         (lambda records: [{**records[0], "correct_answer": "?"}], "no record has a 'correct_answer'"),
@@ -531,6 +532,13 @@ def test_a_broken_answers_file(answers: Path, change: Callable[[Any], Any], told
     else:
         edit(answers, change)
     with pytest.raises(DataError, match=told):
+        score(answers, MMAD)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1, ", "[\xff]"], ids=["deep", "half", "latin"])
+def test_an_answers_file_that_is_no_json(answers: Path, text: str) -> None:
+    answers.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"answers_1_shot_model\.json: not JSON: "):
         score(answers, MMAD)
 
 

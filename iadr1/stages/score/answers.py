@@ -120,7 +120,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the file: {error.strerror}", where=str(path)) from error
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deeply
         raise DataError(f"not JSON: {error}", where=str(path)) from error
     if not isinstance(values, list):
         raise DataError("not a list of answers", where=str(path), hint="predictions.jsonl is read without --from mmad")
@@ -135,7 +135,8 @@ def _entry(value: Any, where: str) -> _Entry:
     if absent:
         raise DataError(f"it has no {', '.join(map(repr, absent))}", where=where)
     image, kind = value["image"], value["question_type"]
-    if not isinstance(image, str) or len(PurePosixPath(image).parts) < 3:
+    # Not printable is, above all, half of a character, which no file could be written with.
+    if not isinstance(image, str) or len(PurePosixPath(image).parts) < 3 or not image.isprintable():
         raise DataError(f"'image' is no path <dataset>/<class>/.../<file>: {image!r:.80}", where=where)
     if not isinstance(kind, str):
         raise DataError(f"'question_type' is no text: {kind!r:.60}", where=where)

@@ -91,10 +91,12 @@ def _read(path: Path, kind: type[P], *, what: str, half_line: bool = False) -> l
     """One record for each line; with `half_line` a last line that was not written to its end is passed over."""
     found: list[P] = []
     line = b""
+    # The validator itself: `model_validate_json` around it costs a quarter more.
+    validate = kind.__pydantic_validator__.validate_json
     try:
         with path.open("rb") as file:
             for line in file:
-                found.append(kind.model_validate_json(line))
+                found.append(validate(line))
     except ValidationError as error:
         if not half_line or line.endswith(b"\n"):
             first = error.errors()[0]
