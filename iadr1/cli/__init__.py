@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -18,6 +19,8 @@ from iadr1.cli.app import app
 from iadr1.errors import Iadr1Error
 
 _INTERRUPTED = 130
+_FIRST_SPEAKS_S = 3.0
+"""How long another process than the first waits before it says why it failed."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -36,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         code = app(args=argv, prog_name="iadr1", standalone_mode=False) or 0
     except Iadr1Error as error:
+        # Of processes that fail alike the first one speaks: the launcher ends the others when it is gone.
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(_FIRST_SPEAKS_S)
         _say(f"error: {error}")
         code = error.exit_code
     except typer.TyperException as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from iadr1.cli import terminal
+from iadr1.cli.options import check_suffix
 
 EPILOG = (
     "Example: `iadr1 train`, then `iadr1 completions runs/train --step 10` writes runs/train/completions.html. "
@@ -44,6 +45,7 @@ def completions(
 
     Without --step, steps from the first to the last are shown, evenly spread.
     """
+    check_suffix(out, ".html", ".htm")
     from iadr1.stages.grpo import view
 
     with terminal.task_bars() as progress:

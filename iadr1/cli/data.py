@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iadr1.cli import terminal
+from iadr1.cli.options import check_suffix
 
 if TYPE_CHECKING:
     from iadr1.stages.inspect.check import CheckSummary
@@ -56,6 +57,7 @@ def check(
     ] = 4,
 ) -> None:
     """Find every fault of a samples file, with its line, before it is trained or scored on."""
+    check_suffix(out, ".jsonl")
     from iadr1.stages.inspect import check as stage
 
     with terminal.task_bars() as progress:
@@ -99,6 +101,8 @@ def stats(
     ] = None,
 ) -> None:
     """Count records and images by data set, category, defect type, split, task and question type."""
+    check_suffix(out, ".json")
+    check_suffix(plot, ".png", name="--plot")
     from iadr1.reports.tables import to_rich
     from iadr1.stages.inspect import stats as stage
 
@@ -181,6 +185,7 @@ def view(
 
     Each category, and in it each question type and verdict, gets its turn before any gets a second.
     """
+    check_suffix(out, ".html", ".htm")
     from iadr1.stages.inspect import view as stage
 
     with terminal.task_bars() as progress:

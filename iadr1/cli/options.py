@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -172,3 +173,13 @@ def split_words(first: str | None, words: list[str] | None, *, leading: str) -> 
         if "=" not in word:
             raise UsageError(f"{word!r} is neither the {leading}, which comes first, nor of the form KEY=VALUE")
     return name, rest
+
+
+def check_suffix(path: Path | None, *suffixes: str, name: str = "--out") -> None:
+    """Make sure that a file to be written has the name of such a file, so that nobody's photo or script is replaced.
+
+    Raises:
+        UsageError: It ends otherwise.
+    """
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise UsageError(f"{name} {str(path)!r} does not end in {' or '.join(suffixes)}")

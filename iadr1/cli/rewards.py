@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iadr1.cli import terminal
+from iadr1.cli.options import check_suffix
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,6 +70,7 @@ def try_(
     Each line is repeated with `reward` added (null where the reward does not apply), and `rewards` where there are
     several. Without --out the lines go to standard output, and everything else to standard error.
     """
+    check_suffix(out, ".jsonl", ".json")
     from iadr1.stages import rewards as stage
 
     with terminal.err.status("scoring"):

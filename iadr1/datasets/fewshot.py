@@ -184,7 +184,8 @@ def _split(halves: Sequence[_Half], images: int, normal_share: float) -> tuple[i
     there = [sum(map(len, half.classes.values())) for half in halves]
     if images > sum(there):
         raise DataError(
-            f"{images} images asked for, the samples have {sum(there)}", hint="ask for fewer, or give more samples"
+            f"{images} images asked for, the samples have {sum(there)} different ones",
+            hint="ask for fewer, or give more samples; images of equal content count once",
         )
     exact = images * normal_share
     if images == sum(there):

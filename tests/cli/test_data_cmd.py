@@ -189,3 +189,24 @@ def test_help_has_an_example_and_loads_nothing_heavy(words: tuple[str, ...]) -> 
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip
     assert result.stderr == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (("data", "view", "s.jsonl", "--out", "a.png"), ".html"),
+        (("data", "check", "s.jsonl", "--out", "a.png"), ".jsonl"),
+        (("data", "stats", "s.jsonl", "--out", "a.png"), ".json"),
+        (("data", "stats", "s.jsonl", "--plot", "script.py"), ".png"),
+    ],
+)
+def test_a_photo_or_a_script_is_never_the_output(
+    samples: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], ending: str
+) -> None:
+    before = Path("a.png").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert f"does not end in {ending}" in capsys.readouterr().err
+    assert Path("a.png").read_bytes() == before
+    assert not Path("script.py").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,9 @@ def photos(root: Path, *names: str, size: tuple[int, int] = WH) -> None:
     """Pictures that all differ, so that none has another one's hash."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.new("RGB", size, (120, 130, 140))
-        ImageDraw.Draw(picture).text((2, 2), name[-12:] + name[:12], fill=(0, 0, 0))
+        digest = hashlib.sha256(str(root / name).encode()).digest()
+        picture = Image.new("RGB", size, (digest[0], digest[1], digest[2]))
+        ImageDraw.Draw(picture).text((2, 2), digest.hex()[:12], fill=(0, 0, 0))
         picture.save(root / name)
 
 

@@ -478,3 +478,13 @@ def test_a_file_shorter_than_the_limit_is_shown_whole(write: Write, tmp_path: Pa
 def test_the_limit_must_be_positive(write: Write, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--limit is 0"):
         view.run(write(GOOD), out=tmp_path / "page.html", limit=0)
+
+
+def test_a_photo_that_lies_in_two_folders_is_told(write: Write, root: Path) -> None:
+    digest = file_sha256(root / "good.png")
+    (root / "copy.png").write_bytes((root / "good.png").read_bytes())
+    copy = {**BAD, "image": "copy.png", "image_sha256": digest, "defects": [{"type": "dent"}], "references": []}
+    path = write({**GOOD, "image_sha256": digest}, copy)
+    (finding,) = findings(path)
+    assert finding.kind == "verdict"
+    assert "line 1 says False of a copy of the image" in finding.message

@@ -92,7 +92,11 @@ class Scorer:
             ]
             if all(value is None for value in row):
                 names = ", ".join(name for name, _, _ in self._rewards)
-                raise UsageError(f"no reward of {names} applies to sample {sample.id!r} (task {sample.task!r})")
+                raise UsageError(
+                    f"no reward of {names} applies to sample {sample.id!r} (task {sample.task!r})",
+                    hint="yes/no samples take --reward sc-grpo, boxes --reward grounding; 'iadr1 prepare fewshot' "
+                    "makes multiple choice of yes/no samples",
+                )
             answers.append(answer)
             table.append(row)
         return answers, table

@@ -149,6 +149,7 @@ class _Whole:
         self._file = file
         self._ids: dict[str, int] = {}
         self._verdicts: dict[str, tuple[int, bool | None]] = {}
+        self._contents: dict[str, tuple[int, str, bool | None]] = {}
         self._references: dict[str, tuple[int, str, int]] = {}
         self._habits: dict[str, Habits] = {}
         self._unlicensed: dict[str, tuple[int, str, int]] = {}
@@ -189,6 +190,12 @@ class _Whole:
         elif sample.is_anomalous is not None and sample.is_anomalous is not verdict:
             message = f"is_anomalous={sample.is_anomalous}, but line {first} says {verdict} of the same image"
             yield Fault("error", "verdict", message, sample.image, "an image is normal or it is not: correct one")
+        if sample.image_sha256 is None or sample.is_anomalous is None:
+            return
+        known = self._contents.setdefault(sample.image_sha256, (number, sample.image, sample.is_anomalous))
+        if known[1] != sample.image and known[2] is not sample.is_anomalous:
+            message = f"is_anomalous={sample.is_anomalous}, but line {known[0]} says {known[2]} of a copy of the image"
+            yield Fault("error", "verdict", message, known[1], "the same photo lies in two folders: remove one")
 
     def faults(self) -> Iterator[tuple[int, str, Fault]]:
         """What shows at the end, each with line and id of its first example."""

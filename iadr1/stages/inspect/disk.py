@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 from iadr1 import rle
 from iadr1.errors import ImageError
@@ -26,8 +27,7 @@ class Look:
 class Disk:
     """The files below a root.
 
-    What was seen is kept by path, so that a file that many samples name is opened once. Called from several threads:
-    two that ask for one file at the same moment may both open it, which costs time only.
+    What was seen is kept by path, so that a file that many samples name is opened once. Called from several threads.
 
     Args:
         root: The folder the samples' paths are relative to.
@@ -38,12 +38,15 @@ class Disk:
         self._root = root
         self._hashes = hashes
         self._looks: dict[str, Look] = {}
+        self._locks: dict[str, Lock] = {}
         self._sums: dict[str, str] = {}
 
     def look(self, path: str) -> Look:
         """What the file is."""
-        if path not in self._looks:
-            self._looks[path] = self._open(path)
+        # A lock for each path: the file is opened once even where two threads ask at the same moment.
+        with self._locks.setdefault(path, Lock()):
+            if path not in self._looks:
+                self._looks[path] = self._open(path)
         return self._looks[path]
 
     def _open(self, path: str) -> Look:
