@@ -43,6 +43,7 @@ _TEXTS: Mapping[str, str] = {
     "answer_format": "How yes/no samples are answered: `structured`, `boxes` or `direct`.",
     "nproc": "Processes on this machine, one for each GPU.",
     "deepspeed": "`zero2`, `zero3` or a DeepSpeed JSON file: spreads the model's state over the processes.",
+    "push_to_hub": "Push the trained model to this private repository of the Hugging Face hub, OWNER/NAME.",
     "resume": "`auto` goes on with a run that was stopped, `never` refuses a folder that holds one.",
     "limit": "Use only N samples.",
     "leaks": "What the model was trained on: a leak manifest, or the folder of the training run.",
@@ -94,7 +95,6 @@ _KEY_TEXTS: Mapping[str, str] = {
     "bf16": "compute in bfloat16",
     "gradient_checkpointing": "less memory, slower",
     "log_to": "tensorboard, wandb, trackio or none",
-    "push_to_hub": "owner/name of a private hub repository the model is pushed to",
     "save_steps": "steps between checkpoints",
 }
 """What the help says about settings that are a key but no option."""

@@ -48,6 +48,7 @@ def sft(
     nproc: Annotated[int | None, option(_CONFIG, "nproc")] = None,
     deepspeed: Annotated[str | None, option(_CONFIG, "deepspeed")] = None,
     resume: Annotated[str | None, option(_CONFIG, "resume")] = None,
+    push_to_hub: Annotated[str | None, option(_CONFIG, "push_to_hub")] = None,
     limit: Annotated[int | None, option(_CONFIG, "limit")] = None,
     seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
     plan: Annotated[bool | None, plans.OPTION] = None,
