@@ -156,7 +156,14 @@ class SftConfig(TrainingConfig):
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """`iadr1 eval BENCHMARK`: ask a model every question of a samples file and score the answers."""
+    """`iadr1 eval BENCHMARK`: ask a model every question of a samples file and score the answers.
+
+    `protocol` is a name or a YAML file; None is the benchmark's own. `shots`, `template`, `domain_knowledge`,
+    `option_order` and `max_new_tokens` change it, and with it its hash; where None they stay as it says. `scoring` is
+    `text` (what the model writes) or `logprob` (the most probable option). `shard` is `i/n`, counted from 1. `masks`
+    and `segmenter` are for boxes, whose masks are then measured as well. The settings from `base_url` on are for the
+    engine `server`; prices are per million tokens, in any currency.
+    """
 
     benchmark: str = "mmad"
     data: Path | None = None
@@ -164,16 +171,34 @@ class EvalConfig:
     model: str = "tiny"
     engine: str = "local"
     out: Path | None = None
-    shots: int = 0
+    protocol: str | None = None
+    shots: int | None = None
+    template: str | None = None
+    domain_knowledge: bool | None = None
+    option_order: str | None = None
+    max_new_tokens: int | None = None
+    scoring: str = "text"
     limit: int | None = None
+    shard: str | None = None
+    masks: bool = False
+    segmenter: str = "grabcut"
     leaks: Path | None = None
     allow_leaks: bool = False
+    export: str | None = None
     batch_size: int = 32
-    max_new_tokens: int = 256
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "auto"
     seed: int = 0
+    base_url: str | None = None
+    key_env: str = "OPENAI_API_KEY"
+    family: str = ""
+    concurrency: int = 16
+    timeout_s: float = 120.0
+    retries: int = 5
+    requests_per_minute: int = 0
+    price_prompt: float = 0.0
+    price_completion: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

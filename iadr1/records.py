@@ -117,20 +117,39 @@ class PredictedBox(Record):
 
 
 class Prediction(Record):
-    """A model's answer to one sample: the whole completion, what was parsed from it, and what it cost."""
+    """A model's answer to one question: the whole completion, what was read out of it, and what it cost.
+
+    `answer` is in the sample's own letters whatever order the options were shown in. It may be a letter that was not
+    offered: such an answer is not read (`parse` begins with `failed`), but published scripts count it. `order` holds
+    the sample's own letters in the order shown, empty where that was the sample's order; `rotation` tells the
+    predictions of one sample apart where every rotation of the options is asked. `probabilities` are those of the
+    answers offered, in the sample's own letters; `score` is the probability of an anomaly in 0..1. `images` is how
+    many images were sent. `finished` is False where the token limit cut the completion off.
+    """
 
     sample_id: str
     protocol: str
     model: str
     engine: str
+    rotation: int = 0
+    order: str = ""
     raw: str = ""
     answer: str | None = None
     parse: str = ""
     boxes: tuple[PredictedBox, ...] = ()
+    probabilities: dict[str, float] | None = None
+    score: float | None = None
+    images: int = 0
+    finished: bool = True
     seconds: float = 0.0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     error: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it apart in a file: the sample, and the rotation where it is not the first."""
+        return f"{self.sample_id}#{self.rotation}" if self.rotation else self.sample_id
 
 
 class DetectedDefect(Record):

@@ -14,18 +14,26 @@ import iadr1
 PACKAGE = Path(iadr1.__file__).parent
 
 L0 = {"errors", "records", "geometry", "images", "parallel", "licences", "rle"}
-L1 = {"prompts", "config", "provenance", "leaks", "published"}
+L1 = {"prompts", "config", "provenance", "leaks", "published", "protocols"}
 L2 = {"rewards", "datasets", "metrics", "models", "masks", "reports", "exports"}
 BELOW = {
     **dict.fromkeys(L0, L0),
     **dict.fromkeys(L1, L0),
+    "protocols": L0 | {"prompts", "provenance"},
     **dict.fromkeys(L2, L0 | {"prompts", "provenance"}),
+    # Published figures stand in its tables.
+    "reports": L0 | {"prompts", "provenance", "published"},
+    # What is exported is asked as a protocol says.
+    "exports": L0 | {"prompts", "provenance", "protocols"},
     "stages": L0 | L1 | L2,
     # The command line prints tables of `reports`; it loads stages and reports inside a command's body only.
     "cli": L0 | L1 | {"stages", "reports"},
     "__main__": {"cli"},
 }
 """Room -> the other rooms it may import."""
+
+SHARED = (("training",), ("scoring",))
+"""Rooms in `stages` that are no stage: what the training stages share, and what `eval` and `score` share."""
 
 TORCH_FAMILY = {"torch", "torchvision", "transformers", "safetensors", "accelerate", "trl", "peft", "deepspeed"}
 TORCH_ROOMS = {"models", "masks", "stages"}
@@ -98,8 +106,7 @@ def faults(rooms: tuple[str, ...], found: Import) -> str | None:
     if not found.rooms or room == "__init__":
         return None
     target = found.rooms[0]
-    # `stages.training` is no stage: it is what the training stages share.
-    if room == "stages" and target == "stages" and found.rooms[1:] not in (rooms[1:2], ("training",)):
+    if room == "stages" and target == "stages" and found.rooms[1:] not in (rooms[1:2], *SHARED):
         return "stages do not import each other"
     if target != room and target not in BELOW[room]:
         return f"{room} may not import {target}"

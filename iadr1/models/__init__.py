@@ -17,6 +17,7 @@ __all__ = [
     "LoadOptions",
     "Profile",
     "Request",
+    "ServerOptions",
     "attention",
     "load_engine",
     "resolve_model",
@@ -25,6 +26,7 @@ __all__ = [
 ENGINES: dict[str, str] = {
     "local": "iadr1.models.local:load",
     "replay": "iadr1.models.replay:load",
+    "server": "iadr1.models.server:load",
 }
 """Engine name -> its loader `(model, LoadOptions) -> Engine`, as `module:function`; `local` imports torch."""
 
@@ -46,12 +48,38 @@ class LoadOptions:
         dtype: `auto` (bfloat16 on CUDA, float32 on the CPU), `float32`, `bfloat16` or `float16`.
         attention: `auto` or an attention implementation of transformers, see `attention`.
         batch_size: Most requests in one forward pass.
+        server: Where and how the engine `server` asks; the other engines do not read it.
     """
 
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "auto"
     batch_size: int = 8
+    server: ServerOptions | None = None
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the engine `server` talks to an OpenAI-compatible server.
+
+    Attributes:
+        base_url: Address of the API, for example `http://localhost:8000/v1`.
+        key_env: Name of the environment variable with the key; where it is not set, no key is sent.
+        family: The family of the served model (a key of `profiles.PROFILES`), which says how its boxes are written;
+            empty where no boxes are asked for.
+        concurrency: Most requests under way at a time.
+        timeout_s: Seconds until an answer counts as lost.
+        retries: How often a request is sent again after a failure that may pass (429, 5xx, a broken connection).
+        requests_per_minute: Most requests begun in a minute; 0 for no limit.
+    """
+
+    base_url: str
+    key_env: str = "OPENAI_API_KEY"
+    family: str = ""
+    concurrency: int = 16
+    timeout_s: float = 120.0
+    retries: int = 5
+    requests_per_minute: int = 0
 
 
 def load_engine(name: str, model: str, options: LoadOptions | None = None) -> Engine:

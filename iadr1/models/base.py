@@ -116,16 +116,42 @@ class Profile:
 
 @dataclass(frozen=True)
 class Request:
-    """One question: chat messages with image slots, and the images for the slots in order (stored size, RGB)."""
+    """One question.
+
+    Attributes:
+        id: What tells it apart.
+        messages: Chat messages with image slots.
+        images: The images for the slots in order (RGB). They are what the model is shown: an engine only does what its
+            family's processor needs.
+        prefix: What the answer begins with, already written for the model; completions are without it.
+        plain: A prompt to be sent without a chat template, in place of `messages`, with `IMAGE_SLOT` where an image
+            stands; None for a chat.
+    """
 
     id: str
     messages: list[dict[str, Any]]
     images: tuple[Image.Image, ...]
+    prefix: str = ""
+    plain: str | None = None
+
+
+IMAGE_SLOT = "<image>"
+"""Where an image stands in `Request.plain`; an engine puts its family's own token there."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote for one request; `finished` is False where the token limit cut it off."""
+    """What a model wrote for one request.
+
+    Attributes:
+        id: Of the request.
+        text: What was written, without the request's prefix.
+        finished: False where the token limit cut it off.
+        prompt_tokens: Tokens of the prompt, images included.
+        completion_tokens: Tokens written.
+        seconds: Wall time; for a batch its share.
+        error: Why there is no answer, where a server gave none after all tries; the text is then empty.
+    """
 
     id: str
     text: str
@@ -133,6 +159,7 @@ class Completion:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    error: str | None = None
 
 
 class Engine(Protocol):
