@@ -30,7 +30,26 @@ _TEXTS: Mapping[str, str] = {
     "eval_images": "Images of each evaluation set (synthetic only).",
     "photos": "Sample photos written to images/ (synthetic only).",
     "model": "`tiny` (embedded), a folder, or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct.",
-    "engine": "How the model is run: `local` (transformers, in this process) or `replay` (answers from a file).",
+    "engine": (
+        "How the model is run: `local` (transformers, in this process), `server` (any OpenAI-compatible one) or "
+        "`replay` (answers from a file)."
+    ),
+    "protocol": "How questions are asked: a name of `iadr1 protocols ls` or a YAML file (default: the benchmark's).",
+    "template": "Which normal images are shown: `random` or `similar` ones (default: the protocol's).",
+    "domain_knowledge": "Give what is known about the product and its defects with each question.",
+    "option_order": "`none`, `seeded` (permuted by question and seed) or `circular` (every rotation is asked).",
+    "scoring": "`text` reads what the model writes, `logprob` takes the most probable option.",
+    "shard": "Only part I of N, written I/N from 1; `iadr1 score` joins the parts.",
+    "export": "Write a task folder for another suite and ask nothing: `lmms-eval`.",
+    "base_url": "Address of the server's API, for example http://localhost:8000/v1.",
+    "key_env": "Environment variable that holds the server's key.",
+    "family": "Family of the served model, for example qwen2_5_vl; needed where it writes boxes.",
+    "concurrency": "Most requests to the server at a time.",
+    "timeout_s": "Seconds until a request to the server counts as lost.",
+    "retries": "How often a request is sent again after a failure that may pass.",
+    "requests_per_minute": "Most requests to the server begun in a minute; 0 for no limit.",
+    "price_prompt": "Price of a million prompt tokens; with it the cost is told.",
+    "price_completion": "Price of a million tokens written.",
     "data": "Samples to use, a JSONL file written by `iadr1 prepare`.",
     "reward": (
         "What is rewarded: `roam` (AnomalyR1: answers count with their reasons), any other name of `iadr1 rewards ls`, "
@@ -138,7 +157,9 @@ def keys_text(config: type, parameters: Collection[str]) -> str:
     fields = dataclasses.fields(config)
     named = ", ".join(item.name for item in fields if item.name in parameters)
     others = {
-        f"{item.name}={_as_yaml(item.default)}": _KEY_TEXTS[item.name] for item in fields if item.name not in parameters
+        f"{item.name}={_as_yaml(item.default)}": _KEY_TEXTS.get(item.name) or _TEXTS[item.name]
+        for item in fields
+        if item.name not in parameters
     }
     text = f"KEY is a name from above, with _ for -: {named}"
     if not others:

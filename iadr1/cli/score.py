@@ -62,7 +62,7 @@ def score(
 
 
 def _show(result: ScoreResult) -> None:
-    from iadr1.stages.score.grid import to_rich
+    from iadr1.reports.grid import to_rich
 
     terminal.out.print(to_rich(result.tables[0]))
     metrics = result.metrics
@@ -99,7 +99,7 @@ def compare(
 
 
 def _show_comparison(result: CompareResult) -> None:
-    from iadr1.stages.score.grid import to_rich
+    from iadr1.reports.grid import to_rich
 
     for table in result.tables:
         terminal.out.print(to_rich(table))

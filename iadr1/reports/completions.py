@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
-
-from iadr1.errors import ImageError, OutputError
-from iadr1.images import fit_within, open_image
+from iadr1.errors import ImageError
+from iadr1.images import open_image
+from iadr1.reports.page import data_uri, write_page
 
 PICTURE_WH = (280, 280)
 """Bounds of a prompt's picture in the page, in pixels."""
@@ -78,21 +73,7 @@ def write_completions_page(
     Raises:
         OutputError: The file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("iadr1.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    pieces = environment.get_template("completions.html.j2").generate(info=info, cards=_cards(groups, root, on_card))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8", errors="replace") as file:
-                file.writelines(pieces)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+    write_page(path, "completions.html.j2", info=info, cards=_cards(groups, root, on_card))
 
 
 def _cards(
@@ -145,10 +126,6 @@ def _row(answer: ScoredAnswer) -> dict[str, Any]:
 def _picture(path: Path) -> tuple[str | None, str]:
     """The small picture as a data URI; or None and why there is none."""
     try:
-        picture = open_image(path)
+        return data_uri(open_image(path), PICTURE_WH, quality=82), ""
     except ImageError as error:
         return None, error.message
-    small = picture.resize(fit_within(picture.size, PICTURE_WH), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", ""

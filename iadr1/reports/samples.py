@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
-from PIL import Image
 
 from iadr1 import parallel, rle
-from iadr1.errors import ImageError, OutputError
+from iadr1.errors import ImageError
 from iadr1.geometry import Size, box_mask, clip_box
-from iadr1.images import fit_within, open_image, open_mask
+from iadr1.images import open_image, open_mask
 from iadr1.records import Defect, DetectedDefect, Sample
 from iadr1.reports.overlay import draw_overlay, label_colours
+from iadr1.reports.page import data_uri, write_page
 
 PICTURE_WH = (560, 560)
 """Bounds of a sample's picture in the page, in pixels."""
@@ -65,23 +61,8 @@ def write_samples_page(
     Raises:
         OutputError: The file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("iadr1.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    pieces = environment.get_template("samples.html.j2").generate(
-        info=info, cards=_reported(parallel.ordered(lambda item: _card(item, root), shown), on_card)
-    )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8", errors="replace") as file:
-                file.writelines(pieces)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+    cards = parallel.ordered(lambda item: _card(item, root), shown)
+    write_page(path, "samples.html.j2", info=info, cards=_reported(cards, on_card))
 
 
 def _reported(cards: Iterator[dict[str, Any]], on_card: Callable[[int], None]) -> Iterator[dict[str, Any]]:
@@ -162,7 +143,7 @@ def _picture(sample: Sample, labels: Sequence[str], root: Path) -> tuple[str | N
             masks.append(None)
             problems.append(str(error))
     picture = draw_overlay(photo, found, masks)
-    return _data_uri(picture, PICTURE_WH), "; ".join(dict.fromkeys(problems)), photo.size
+    return data_uri(picture, PICTURE_WH), "; ".join(dict.fromkeys(problems)), photo.size
 
 
 def _mask(defect: Defect, root: Path, size: Size) -> NDArray[np.bool_] | None:
@@ -186,13 +167,6 @@ def _mask(defect: Defect, root: Path, size: Size) -> NDArray[np.bool_] | None:
 
 def _small(path: Path) -> str | None:
     try:
-        return _data_uri(open_image(path), REFERENCE_WH)
+        return data_uri(open_image(path), REFERENCE_WH)
     except ImageError:  # the page says that there is no picture
         return None
-
-
-def _data_uri(picture: Image.Image, bounds: Size) -> str:
-    small = picture.resize(fit_within(picture.size, bounds), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

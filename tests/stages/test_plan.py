@@ -372,7 +372,6 @@ def facts(**changes: Any) -> Facts:
         "vocabulary": 1000,
         "trained_parts": ("language", "projector"),
         "head_trained": True,
-        "lora": False,
         "reference": True,
         "vision_gradients": False,
     }

@@ -17,11 +17,11 @@ from iadr1 import leaks
 from iadr1.errors import DataError, UsageError
 from iadr1.metrics import paired, summary
 from iadr1.records import write_text_atomic
-from iadr1.stages.score import grid
+from iadr1.reports import grid
+from iadr1.reports.grid import Grid
+from iadr1.reports.results import comparison_tables, result_tables
 from iadr1.stages.score.answers import load_answers
-from iadr1.stages.score.grid import Grid
 from iadr1.stages.score.loading import Gaps, Loaded, find_gaps, load_predictions, refuse_gaps
-from iadr1.stages.score.tables import comparison_tables, result_tables
 
 __all__ = ["FORMATS", "CompareResult", "ScoreResult", "ScoreSettings", "compare", "score"]
 

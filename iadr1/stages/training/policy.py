@@ -38,6 +38,8 @@ def load_processor(model: str) -> Any:
 def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None) -> Any:
     """The model to train, in float32 (with `bf16` the arithmetic is bfloat16, the weights are not).
 
+    Below LoRA's adapters nothing is updated, so with `bf16` those weights are bfloat16; the adapters are float32.
+
     On resuming the weights come from the checkpoint's folder through `from_pretrained`: the trainer's own loading
     silently keeps the base weights, because the saved names differ from the module's. DeepSpeed and LoRA checkpoints
     are restored by the trainer, after the base has been loaded.
@@ -50,7 +52,7 @@ def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None
     try:
         model, report = _MODEL.from_pretrained(
             source,
-            dtype=torch.float32,
+            dtype=torch.bfloat16 if config.bf16 and config.lora_rank else torch.float32,
             attn_implementation=attention(config.attention, device, "bfloat16" if config.bf16 else "float32"),
             output_loading_info=True,
         )

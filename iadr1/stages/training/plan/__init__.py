@@ -139,6 +139,7 @@ def _setup(config: TrainingConfig) -> Setup:
         bf16=config.bf16,
         checkpointing=config.gradient_checkpointing,
         flash=config.attention.startswith("flash_attention"),
+        lora=config.lora_rank > 0,
         vllm_here=isinstance(config, TrainConfig) and config.vllm == "colocate",
         **zero,
     )

@@ -41,7 +41,6 @@ class Facts:
         vocabulary: Rows of the output head.
         trained_parts: Parts whose weights, or adapters, are trained.
         head_trained: The output head is among them.
-        lora: Adapters are trained, the weights stay.
         reference: GRPO holds a second model for the KL term.
         vision_gradients: Gradients flow through the vision tower.
     """
@@ -54,7 +53,6 @@ class Facts:
     vocabulary: int
     trained_parts: tuple[str, ...]
     head_trained: bool
-    lora: bool
     reference: bool
     vision_gradients: bool
 
@@ -98,6 +96,7 @@ class Setup:
         optimizer_on_host: DeepSpeed keeps optimizer states in the machine's memory.
         weights_on_host: DeepSpeed keeps weights there.
         vllm_here: vLLM writes the answers on the same card.
+        lora: Adapters are trained, and the weights below them stay as they are.
     """
 
     processes: int
@@ -109,6 +108,7 @@ class Setup:
     optimizer_on_host: bool = False
     weights_on_host: bool = False
     vllm_here: bool = False
+    lora: bool = False
 
     @property
     def compute(self) -> int:
@@ -117,13 +117,18 @@ class Setup:
 
     @property
     def stored(self) -> int:
-        """Bytes of a weight as the model holds it: DeepSpeed turns the model into bfloat16, autocast does not."""
+        """Bytes of a weight that is not trained: under bf16 DeepSpeed and LoRA hold it in bfloat16, autocast does not."""
+        return 2 if self.bf16 and (self.zero is not None or self.lora) else 4
+
+    @property
+    def stored_trained(self) -> int:
+        """Bytes of a trained weight as the model holds it: DeepSpeed alone turns it into bfloat16."""
         return 2 if self.bf16 and self.zero is not None else 4
 
     @property
     def autocast(self) -> bool:
-        """Weights are float32 and copied to bfloat16 where they are used."""
-        return self.bf16 and self.zero is None
+        """All weights are float32 and copied to bfloat16 where they are used."""
+        return self.bf16 and self.zero is None and not self.lora
 
     @property
     def wide(self) -> int:
@@ -189,9 +194,10 @@ def memory(facts: Facts, load: Load, setup: Setup) -> Memory:
 
 def _state(facts: Facts, setup: Setup) -> list[Item]:
     """Weights, gradients and what the optimizer keeps."""
-    weights = 0 if setup.weights_on_host else setup.stored * facts.parameters // setup.share(3)
+    held = setup.stored * (facts.parameters - facts.trainable) + setup.stored_trained * facts.trainable
+    weights = 0 if setup.weights_on_host else held // setup.share(3)
     reference = setup.stored * facts.parameters // setup.share(3) if facts.reference else 0
-    gradients = setup.stored * facts.trainable // setup.share(2)
+    gradients = setup.stored_trained * facts.trainable // setup.share(2)
     # Adam's two averages in float32; DeepSpeed keeps a float32 copy of the weights besides.
     states = (8 if setup.zero is None else 12) * facts.trainable // setup.share(1)
     wide = 0
@@ -290,15 +296,12 @@ def _head(facts: Facts, scored: int, setup: Setup) -> int:
 
 
 def _copies(facts: Facts, setup: Setup) -> int:
-    """Autocast keeps its copies of trained weights through the pass; of others, what the backward pass needs."""
+    """Autocast keeps its copies of trained weights through the pass; those of adapters are small."""
     if not setup.autocast:
         return 0
     stacks = {"language": facts.language, "vision": facts.vision}
     trained = [stacks[part] for part in facts.trained_parts if part in stacks]
-    if not facts.lora:
-        return 2 * sum(stack.linear_parameters for stack in trained)
-    layers = facts.language.layers if setup.checkpointing else 1
-    return 2 * facts.language.linear_parameters // layers
+    return 2 * sum(stack.linear_parameters for stack in trained)
 
 
 def cache_per_token(stack: Stack, setup: Setup) -> int:

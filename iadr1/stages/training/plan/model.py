@@ -72,7 +72,6 @@ def plan_model(config: TrainingConfig) -> PlannedModel:
         vocabulary=architecture.config.get_text_config().vocab_size,
         trained_parts=trained,
         head_trained=lora is None and "language" in trained,
-        lora=lora is not None,
         reference=isinstance(config, TrainConfig) and config.beta > 0 and lora is None,
         # PEFT asks for gradients at the inputs of all parts where checkpointing is on.
         vision_gradients="vision" in trained or (lora is not None and config.gradient_checkpointing),

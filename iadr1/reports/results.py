@@ -7,7 +7,7 @@ from typing import Any
 
 from iadr1 import published
 from iadr1.published import PublishedRow
-from iadr1.stages.score.grid import Grid, Group, Row
+from iadr1.reports.grid import Grid, Group, Row
 
 Metrics = Mapping[str, Any]
 Scores = Mapping[str, float]
