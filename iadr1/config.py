@@ -253,7 +253,17 @@ def build(
     for key in values:
         if key not in hints:
             raise ConfigError(f"no key {key!r}{_suggest(key, hints)}", where=str(recipe) if key in in_recipe else None)
-    return kind(**{key: _convert(key, value, hints[key]) for key, value in values.items()})
+    # What an option or `key=value` replaced is no longer the recipe's.
+    in_recipe -= {key for key, value in (given or {}).items() if value is not None}
+    in_recipe -= {text.partition("=")[0].strip() for text in overrides}
+    converted = {}
+    for key, value in values.items():
+        try:
+            converted[key] = _convert(key, value, hints[key])
+        except ConfigError as error:
+            where = str(recipe) if key in in_recipe else None
+            raise ConfigError(error.message, where=where, hint=error.hint) from error
+    return kind(**converted)
 
 
 def _fields(kind: type) -> list[tuple[dataclasses.Field[Any], Any]]:

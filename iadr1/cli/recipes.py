@@ -41,6 +41,8 @@ def find_recipe(name: str) -> Path:
         if not path.is_file():
             raise UsageError(f"the recipe {name!r} is not a file")
         return path
+    if path.is_file():
+        raise UsageError(f"{name!r} is not a recipe", hint="a recipe ends in .yaml; samples are given with --data")
     close = difflib.get_close_matches(name, packaged_recipes(), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known recipes: {', '.join(packaged_recipes())}, or a YAML file"
     raise UsageError(f"no recipe {name!r}", hint=hint)

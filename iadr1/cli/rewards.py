@@ -81,6 +81,9 @@ def try_(
     _print_summary(trial, terminal.err if out is None else terminal.out)
     if out is not None:
         terminal.say(f"wrote {out}")
+    if all(row.value is None for row in trial.rows):
+        terminal.note(f"{reward} applies to none of these lines: does their task fit? `iadr1 rewards ls` says which do")
+        raise typer.Exit(1)
 
 
 def _print_summary(trial: Trial, console: Console) -> None:

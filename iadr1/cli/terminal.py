@@ -64,7 +64,9 @@ def _bars(*extra: TextColumn) -> Iterator[tuple[Progress, Callable[[], None]]]:
 
     Until it is called there is only a spinner, so that an error before the first step leaves no empty bar behind.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *extra, TimeRemainingColumn())
+    # Figures take the room of the bar, so that the time left is in sight on 80 columns.
+    drawn = BarColumn(bar_width=6 if extra else 40)
+    columns = (TextColumn("{task.description}"), drawn, MofNCompleteColumn(), TimeRemainingColumn(), *extra)
     progress = Progress(*columns, console=err)
     waiting = err.status("getting ready")
 

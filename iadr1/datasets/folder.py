@@ -46,6 +46,11 @@ def scan(files: Files) -> Iterator[Sample]:
     products = [root] if _is_product(root) else subfolders(root)
     if not products:
         raise wrong_layout(root, SOURCE.tree)
+    if not any(map(_is_product, products)):
+        found = ", ".join(child.name for child in products)
+        raise DataError(
+            f"no folder good, ok or normal in it, nor in {found}", where=str(root), hint=f"expected {SOURCE.tree}"
+        )
     photos = [photo for folder in products for photo in _product(root, folder)]
     if not photos:
         raise wrong_layout(root, SOURCE.tree)

@@ -37,12 +37,12 @@ def pixel_scores(pairs: Iterable[tuple[Mask, Mask]]) -> dict[str, float]:
         `normal_marked`, the percentage of the normal images' pixels that were marked. What is not defined is left out.
 
     Raises:
-        DataError: The two masks of an image differ in shape.
+        DataError: The two masks of an image differ in shape, or are not boolean.
     """
     # Columns: marked rightly, marked, defective, pixels.
     counts = [
         (int((predicted & truth).sum()), int(predicted.sum()), int(truth.sum()), truth.size)
-        for predicted, truth in _same_shapes(pairs, "predicted mask")
+        for predicted, truth in _checked(pairs, "predicted mask")
     ]
     rows = np.array(counts, dtype=np.float64).reshape(-1, 4)
     hits, marked, defective, _ = rows[rows[:, 2] > 0].T
@@ -81,7 +81,7 @@ def aupro(maps: Sequence[Map], masks: Sequence[Mask], *, limit: float = 0.3) -> 
         0..100; None without any region, or without any defect-free pixel.
 
     Raises:
-        DataError: Map and mask differ in shape, or a score is NaN.
+        DataError: Map and mask differ in shape, a mask is not boolean, or a score is NaN.
     """
     if not 0 < limit <= 1:
         raise ValueError(f"the limit of the false-positive rate is {limit}, not in (0, 1]")
@@ -102,7 +102,7 @@ def aupro(maps: Sequence[Map], masks: Sequence[Mask], *, limit: float = 0.3) -> 
 def _region_scores(maps: Sequence[Map], masks: Sequence[Mask]) -> tuple[Map, NDArray[np.float64]]:
     """The distinct scores inside regions, rising, and the weight of each: the sum of 1 / area over its pixels."""
     parts: list[tuple[Map, NDArray[np.float64]]] = []
-    for number, (scores, mask) in enumerate(_same_shapes(zip(maps, masks, strict=True), "map")):
+    for number, (scores, mask) in enumerate(_checked(zip(maps, masks, strict=True), "map")):
         if np.isnan(scores).any():
             raise DataError(f"the map of image {number + 1} holds NaN")
         if mask.any():
@@ -115,7 +115,8 @@ def _region_scores(maps: Sequence[Map], masks: Sequence[Mask]) -> tuple[Map, NDA
 
 def _distinct(scores: Map, weights: NDArray[np.float64]) -> tuple[Map, NDArray[np.float64]]:
     distinct, place = np.unique(scores, return_inverse=True)
-    return distinct, np.bincount(place, weights=weights, minlength=len(distinct))
+    sums: NDArray[np.float64] = np.bincount(place, weights=weights).astype(np.float64, copy=False)
+    return distinct, sums
 
 
 def _normal_pixels(
@@ -135,8 +136,14 @@ def _normal_pixels(
     return from_here[1:], tied[:-1], int(from_here[0])
 
 
-def _same_shapes(pairs: Iterable[tuple[Map, Mask]], name: str) -> Iterator[tuple[Map, Mask]]:
+def _checked(pairs: Iterable[tuple[Map, Mask]], name: str) -> Iterator[tuple[Map, Mask]]:
     for number, (first, truth) in enumerate(pairs):
+        masks = (truth,) if name == "map" else (first, truth)
+        if any(mask.dtype != np.bool_ for mask in masks):
+            raise DataError(
+                f"image {number + 1}: the masks are {[str(mask.dtype) for mask in masks]}, not bool",
+                hint="compare it with 0",
+            )
         if first.shape != truth.shape:
             raise DataError(f"image {number + 1}: the {name} has the shape {first.shape}, the true mask {truth.shape}")
         yield first, truth

@@ -60,8 +60,8 @@ def image_scores(scores: Sequence[float], truth: Sequence[bool]) -> Scores:
     metrics = _package("sklearn.metrics", "scikit-learn", purpose="image AUROC, AP and F1-max")
     precision, recall, thresholds = metrics.precision_recall_curve(truth, scores)
     # The curve's last point calls nothing anomalous and has no threshold.
-    hits = precision[:-1] * recall[:-1]
-    f1 = 2 * hits / np.maximum(precision[:-1] + recall[:-1], np.finfo(float).tiny)
+    precision, recall = precision[:-1], recall[:-1]
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     best = int(f1.argmax())
     return {
         "auroc": 100.0 * float(metrics.roc_auc_score(truth, scores)),

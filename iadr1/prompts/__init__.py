@@ -22,16 +22,21 @@ from iadr1.prompts.formats import (
     instruction,
 )
 from iadr1.prompts.parsing import conclude, parse
+from iadr1.prompts.readings import LETTERS, READINGS, Found, Reading
 from iadr1.prompts.rendering import question_text, render_boxes, render_prompt, render_target
 
 __all__ = [
     "ANSWER_END",
     "DETECT_QUESTION",
     "FORMATS",
+    "LETTERS",
+    "READINGS",
     "Answer",
     "Format",
+    "Found",
     "LabelledBox",
     "ParseStatus",
+    "Reading",
     "conclude",
     "instruction",
     "parse",

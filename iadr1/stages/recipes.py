@@ -6,7 +6,7 @@ from pathlib import Path
 
 from iadr1 import config as configs
 from iadr1.config import GroundConfig, SftConfig, TrainConfig, TrainingConfig
-from iadr1.errors import ConfigError
+from iadr1.errors import ConfigError, UsageError
 from iadr1.rewards import resolve_reward
 from iadr1.stages.training.limits import check_grpo, check_sft
 
@@ -29,9 +29,12 @@ def check(recipe: Path) -> TrainingConfig:
             hint=f"add a line 'stage: ...' with one of {', '.join(STAGES)}",
         )
     config = configs.build(STAGES[stage], recipe=recipe)
-    if isinstance(config, TrainConfig):
-        check_grpo(config)
-        resolve_reward(config.reward)
-    elif isinstance(config, SftConfig):
-        check_sft(config)
+    try:
+        if isinstance(config, TrainConfig):
+            check_grpo(config)
+            resolve_reward(config.reward)
+        elif isinstance(config, SftConfig):
+            check_sft(config)
+    except UsageError as error:
+        raise UsageError(error.message, where=error.where or str(recipe), hint=error.hint) from error
     return config

@@ -75,8 +75,11 @@ def test_with_out_the_summary_goes_to_stdout(answers: Path, tmp_path: Path) -> N
 def test_lines_that_it_does_not_apply_to_are_counted(answers: Path) -> None:
     assert "not applicable, null: 1" in call("try", "roam", answers).stderr
     answers.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:6]), encoding="utf-8")
-    text = call("try", "grounding", answers).stderr
+    result = call("try", "grounding", answers)
+    assert result.exit_code == 1
+    text = result.stderr
     assert "not applicable, null: 6" in text
+    assert "grounding applies to none of these lines" in text
     assert "mean" not in text
 
 

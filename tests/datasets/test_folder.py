@@ -126,6 +126,13 @@ def test_a_folder_without_a_normal_one_names_what_it_has(tmp_path: Path, photo: 
         list(SOURCE.read(tmp_path))
 
 
+def test_without_any_normal_folder_the_root_is_named(tmp_path: Path, photo: Photo) -> None:
+    photo(tmp_path / "dent/1.png")
+    photo(tmp_path / "scratch/1.png")
+    with pytest.raises(DataError, match=rf"{tmp_path}: no folder good, ok or normal in it, nor in dent, scratch"):
+        list(SOURCE.read(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["photo.png", "good/notes.txt", None])
 def test_a_folder_without_photos_in_folders_is_another_layout(tmp_path: Path, photo: Photo, name: str | None) -> None:
     if name is not None:

@@ -42,6 +42,7 @@ def test_what_is_no_recipe_names_the_file(tmp_path: Path, text: str, says: str) 
     with pytest.raises(ConfigError) as caught:
         check(recipe(tmp_path, text))
     assert says in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,4 @@ def test_values_that_cannot_work_are_found_without_data_or_model(tmp_path: Path,
     with pytest.raises(UsageError) as caught:
         check(recipe(tmp_path, text))
     assert says in str(caught.value)
+    assert str(tmp_path) in str(caught.value)

@@ -1,134 +1,239 @@
-"""Samples -> requests -> completions -> predictions, written down batch by batch."""
+"""Questions -> requests -> completions -> predictions, one batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from iadr1 import prompts
-from iadr1.errors import ImageError
+from iadr1 import prompts, protocols
+from iadr1.errors import ImageError, ModelError
+from iadr1.geometry import BoxFrame
 from iadr1.images import open_image
 from iadr1.models import Completion, Engine, Request
-from iadr1.records import PredictedBox, Prediction, RecordWriter, Sample
+from iadr1.protocols import Protocol
+from iadr1.records import PredictedBox, Prediction
+from iadr1.stages.evaluate.questions import Question
 
-Progress = Callable[[int, int], None]
-"""Called with (answered, all)."""
+YES, NO = "Yes", "No"
 
 
 @dataclass(frozen=True)
-class Asker:
-    """Turns samples into requests and completions into predictions.
+class Shown:
+    """An image as the model is shown it, and the frame of the boxes it writes for it, in pixels of the stored one."""
 
-    Attributes:
-        engine: The model.
-        fmt: The answer format asked for.
-        shots: References shown before each query image.
-        max_new_tokens: Where a completion is cut off.
-        root: Folder of the images.
-        protocol: Hash of the protocol, for the predictions.
-        model: Name and fingerprint of the model, for the predictions.
-    """
-
-    engine: Engine
-    fmt: prompts.Format
-    shots: int
-    max_new_tokens: int
-    root: Path
-    protocol: str
-    model: str
-
-    def answer(self, batch: Sequence[Sample]) -> Iterator[Prediction]:
-        """One prediction for each sample; where an image cannot be used, one that says so."""
-        opened: dict[str, Image.Image] = {}
-        requests: dict[str, Request] = {}
-        errors: dict[str, str] = {}
-        for sample in batch:
-            try:
-                requests[sample.id] = self._request(sample, opened)
-            except ImageError as error:
-                errors[sample.id] = str(error)
-        completions = self.engine.generate(list(requests.values()), max_new_tokens=self.max_new_tokens)
-        written = {completion.id: completion for completion in completions}
-        for sample in batch:
-            if sample.id in errors:
-                yield self._prediction(sample, error=errors[sample.id], parse="failed: no image")
-            else:
-                yield self._read(sample, written[sample.id], opened[sample.image])
-
-    def _request(self, sample: Sample, opened: dict[str, Image.Image]) -> Request:
-        """The questions about one image often follow each other, so a batch opens each file once."""
-        names = [*sample.references[: self.shots], sample.image]
-        for name in names:
-            if name not in opened:
-                image = open_image(self.root / name)
-                self.engine.profile.input_wh(image.size)  # refuses an aspect ratio that no model input can have
-                opened[name] = image
-        messages = prompts.render_prompt(sample, self.fmt, shots=self.shots)
-        return Request(sample.id, messages, tuple(opened[name] for name in names))
-
-    def _read(self, sample: Sample, completion: Completion, image: Image.Image) -> Prediction:
-        frame = self.engine.profile.frame(image.size)
-        answer = prompts.parse(completion.text, self.fmt, options=sample.options, frame=frame)
-        return self._prediction(
-            sample,
-            raw=completion.text,
-            answer=_answer_word(answer, self.fmt),
-            parse=f"{answer.status}: {answer.reason}" if answer.reason else answer.status,
-            boxes=tuple(PredictedBox(box=item.box, label=item.label) for item in answer.boxes or ()),
-            seconds=round(completion.seconds, 4),
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-        )
-
-    def _prediction(self, sample: Sample, **fields: Any) -> Prediction:
-        return Prediction(
-            sample_id=sample.id, protocol=self.protocol, model=self.model, engine=self.engine.name, **fields
-        )
+    image: Image.Image
+    frame: BoxFrame
 
 
-def _answer_word(answer: prompts.Answer, fmt: prompts.Format) -> str | None:
-    """The answer as one word: a letter, Yes or No, or `box` where boxes were asked for and found."""
-    if fmt == "choice":
-        return answer.letter
-    if fmt == "grounding":
-        return "box" if answer.boxes else None
-    return None if answer.is_anomalous is None else "Yes" if answer.is_anomalous else "No"
-
-
-def answer_all(
-    asker: Asker,
-    samples: Sequence[Sample],
-    path: Path,
-    *,
-    batch_size: int,
-    resumed: int = 0,
-    progress: Progress | None = None,
-) -> None:
-    """Answer all samples and append the predictions to a file, written through to the disk after each batch.
+class Pictures:
+    """The images of one batch, each opened once, as the protocol wants them.
 
     Args:
-        asker: Asks the model.
-        samples: What is left to ask.
-        path: `predictions.jsonl`.
-        batch_size: Samples whose images are held in memory at a time.
-        resumed: How many an earlier run has answered.
-        progress: Called with (answered, all) at the start and after every batch.
+        root: Folder of the images.
+        protocol: It may scale them.
+        engine: The model; its input rules are checked before it is asked.
     """
-    total = resumed + len(samples)
-    if progress is not None:
-        progress(resumed, total)
-    remaining = iter(samples)
-    with RecordWriter(path) as writer:
-        answered = resumed
-        while batch := list(islice(remaining, batch_size)):
-            for prediction in asker.answer(batch):
-                writer.write(prediction)
-            writer.flush()
-            answered += len(batch)
-            if progress is not None:
-                progress(answered, total)
+
+    def __init__(self, root: Path, protocol: Protocol, engine: Engine) -> None:
+        self._root, self._protocol, self._engine = root, protocol, engine
+        self._opened: dict[str, Shown | ImageError] = {}
+
+    def __getitem__(self, name: str) -> Shown:
+        if name not in self._opened:
+            try:
+                self._opened[name] = self._open(name)
+            except ImageError as error:
+                self._opened[name] = error
+        found = self._opened[name]
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+    def _open(self, name: str) -> Shown:
+        stored = open_image(self._root / name)
+        image = protocols.fit(stored, self._protocol)
+        frame = self._engine.profile.frame(image.size)  # refuses an aspect ratio that no model input can have
+        return Shown(image, dataclasses.replace(frame, image_wh=stored.size))
+
+
+class Asker:
+    """Asks a model, and reads what it answers.
+
+    Args:
+        engine: The model.
+        protocol: How answers are asked for and read.
+        root: Folder of the images.
+        logprob: Take the most probable option instead of reading what the model writes.
+
+    Attributes:
+        no_score: Why yes/no answers have no anomaly score; None as long as the engine gives them.
+    """
+
+    def __init__(self, engine: Engine, protocol: Protocol, root: Path, *, logprob: bool = False) -> None:
+        self._engine, self._protocol, self._root, self._logprob = engine, protocol, root, logprob
+        self._common = {
+            "protocol": protocol.digest,
+            "model": f"{engine.model}@{engine.fingerprint}",
+            "engine": engine.name,
+        }
+        self.no_score: str | None = None
+
+    def answer(self, batch: Sequence[Question]) -> list[Prediction]:
+        """One prediction for each question, in order; where an image cannot be used, one that says so.
+
+        Raises:
+            ModelError: The model cannot be run, or gives no probabilities and they are what is asked for.
+        """
+        pictures = Pictures(self._root, self._protocol, self._engine)
+        requests: dict[str, Request] = {}
+        failed: dict[str, Prediction] = {}
+        for question in batch:
+            try:
+                requests[question.turn.key] = _request(question, pictures)
+            except ImageError as error:
+                failed[question.turn.key] = self._failed(question, str(error), "no image")
+        asked = [question for question in batch if question.turn.key in requests]
+        answers = self._by_options(asked, requests) if self._logprob else self._by_text(asked, requests, pictures)
+        found = {prediction.key: prediction for prediction in answers}
+        return [failed.get(question.turn.key) or found[question.turn.key] for question in batch]
+
+    # what the model writes
+
+    def _by_text(
+        self, asked: Sequence[Question], requests: Mapping[str, Request], pictures: Pictures
+    ) -> list[Prediction]:
+        completions = self._engine.generate(list(requests.values()), max_new_tokens=self._protocol.max_new_tokens)
+        pairs = list(zip(asked, completions, strict=True))
+        scores = self._scores([question for question, completion in pairs if completion.error is None], pictures)
+        return [
+            self._failed(question, completion.error, "no answer", **_cost(completion))
+            if completion.error is not None
+            else self._read(question, completion, pictures, scores.get(question.turn.key))
+            for question, completion in pairs
+        ]
+
+    def _read(
+        self, question: Question, completion: Completion, pictures: Pictures, score: float | None
+    ) -> Prediction:
+        sample, turn = question
+        frame = pictures[sample.image].frame
+        reading = protocols.read(completion.text, sample, turn, self._protocol, frame=frame)
+        boxes = reading.answer_object.boxes or ()
+        return self._prediction(
+            question,
+            raw=completion.text,
+            answer=reading.answer,
+            parse=reading.parse,
+            boxes=tuple(PredictedBox(box=item.box, label=item.label) for item in boxes),
+            score=score,
+            finished=completion.finished,
+            **_cost(completion),
+        )
+
+    def _scores(self, asked: Sequence[Question], pictures: Pictures) -> dict[str, float]:
+        """P(Yes) of the bare question; nothing for an engine without probabilities, such as stored answers."""
+        wanted = [question for question in asked if question.sample.task == "anomaly"]
+        if self.no_score is not None or not wanted:
+            return {}
+        requests = [_direct(question, pictures) for question in wanted]
+        try:
+            shares = self._engine.probabilities(requests, (YES, NO))
+        except ModelError as error:
+            self.no_score = str(error)
+            return {}
+        return {question.turn.key: words[YES] for question, words in zip(wanted, shares, strict=True)}
+
+    # the most probable option
+
+    def _by_options(self, asked: Sequence[Question], requests: Mapping[str, Request]) -> list[Prediction]:
+        offered: dict[tuple[str, ...], list[Question]] = {}
+        for question in asked:
+            offered.setdefault(protocols.letters(question.turn), []).append(question)
+        found = []
+        for words, questions in offered.items():
+            started = time.perf_counter()
+            shares = self._engine.probabilities([requests[question.turn.key] for question in questions], words)
+            seconds = (time.perf_counter() - started) / len(questions)
+            found += [
+                self._most_probable(question, given, seconds)
+                for question, given in zip(questions, shares, strict=True)
+            ]
+        return found
+
+    def _most_probable(self, question: Question, given: Mapping[str, float], seconds: float) -> Prediction:
+        own = {protocols.own_letter(word, question.turn): share for word, share in given.items()}
+        return self._prediction(
+            question,
+            answer=max(own, key=lambda word: own[word]),
+            parse="ok",
+            probabilities=dict(sorted(own.items())),
+            score=own.get(YES) if question.sample.task == "anomaly" else None,
+            seconds=round(seconds, 4),
+        )
+
+    # records
+
+    def _failed(self, question: Question, error: str, what: str, **fields: Any) -> Prediction:
+        return self._prediction(question, parse=f"failed: {what}", error=error, **fields)
+
+    def _prediction(self, question: Question, **fields: Any) -> Prediction:
+        turn = question.turn
+        return Prediction(
+            sample_id=turn.sample_id,
+            rotation=turn.rotation,
+            order=turn.order,
+            images=len(turn.images),
+            **self._common,
+            **fields,
+        )
+
+
+def batches(images: Iterable[list[Question]], size: int) -> Iterator[list[Question]]:
+    """Batches of at most `size` questions, of whole images where an image has no more than that.
+
+    Args:
+        images: The questions of each image.
+        size: Most questions of a batch, at least 1.
+    """
+    batch: list[Question] = []
+    for image in images:
+        if batch and len(batch) + len(image) > size:
+            yield batch
+            batch = []
+        batch += image
+        while len(batch) > size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch
+
+
+def _request(question: Question, pictures: Pictures) -> Request:
+    turn = question.turn
+    images = tuple(pictures[name].image for name in turn.images)
+    return Request(turn.key, turn.messages, images, prefix=turn.prefix, plain=turn.plain)
+
+
+def _direct(question: Question, pictures: Pictures) -> Request:
+    """The bare yes/no question with the same images, references first."""
+    sample, turn = question
+    references = list(turn.images)
+    references.remove(sample.image)
+    shown = sample.model_copy(update={"references": tuple(references)})
+    messages = prompts.render_prompt(shown, "direct", shots=len(references))
+    images = tuple(pictures[name].image for name in (*references, sample.image))
+    return Request(turn.key, messages, images)
+
+
+def _cost(completion: Completion) -> dict[str, Any]:
+    return {
+        "seconds": round(completion.seconds, 4),
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+    }

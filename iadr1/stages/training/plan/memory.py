@@ -117,7 +117,7 @@ class Setup:
 
     @property
     def stored(self) -> int:
-        """Bytes of a weight that is not trained: under bf16 DeepSpeed and LoRA hold it in bfloat16, autocast does not."""
+        """Bytes of a weight that is not trained: with bf16, DeepSpeed and LoRA hold it in bfloat16."""
         return 2 if self.bf16 and (self.zero is not None or self.lora) else 4
 
     @property

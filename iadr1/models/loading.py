@@ -1,0 +1,130 @@
+"""Loading a vision-language model and its processor from a folder or the hub, with errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import logging as hf_logging
+
+from iadr1.errors import ModelChoiceError, ModelError
+from iadr1.models import attention
+from iadr1.models.profiles import check_family
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def device_of(choice: str) -> str:
+    """The device `choice` (`auto`, `cpu`, `cuda`, `cuda:N`) stands for.
+
+    Raises:
+        ModelChoiceError: There is no such device.
+    """
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if choice != "cpu" and not choice.startswith("cuda"):
+        raise ModelChoiceError(f"no device {choice!r}", hint="use auto, cpu, cuda or cuda:N")
+    if choice != "cpu" and not torch.cuda.is_available():
+        raise ModelChoiceError(f"the device {choice!r} is not there: no CUDA device is seen", hint="use --device cpu")
+    return choice
+
+
+def dtype_of(choice: str, device: str) -> torch.dtype:
+    """The dtype `choice` stands for; `auto` is bfloat16 on CUDA and float32 on the CPU.
+
+    Raises:
+        ModelChoiceError: No dtype of `DTYPES`.
+    """
+    if choice == "auto":
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    if choice not in DTYPES:
+        raise ModelChoiceError(f"no dtype {choice!r}", hint=f"use auto, {', '.join(DTYPES)}")
+    return DTYPES[choice]
+
+
+def check_attention(choice: str) -> None:
+    """Refuse what is no name of an attention implementation.
+
+    Raises:
+        ModelChoiceError: Transformers knows none of this name.
+    """
+    # A name with a slash is an attention kernel on the hub.
+    if choice not in ("auto", "eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()) and "/" not in choice:
+        raise ModelChoiceError(f"no attention {choice!r}", hint="use auto, sdpa, eager or flash_attention_2")
+
+
+def load_weights(place: Path | str, device: str, dtype: torch.dtype, choice: str) -> tuple[Any, Any]:
+    """Model and processor, ready for inference. No remote code is ever run.
+
+    Args:
+        place: A folder or a hub id.
+        device: Of the weights.
+        dtype: Of the weights.
+        choice: `auto` or an attention implementation.
+
+    Raises:
+        ModelChoiceError: The attention was named and does not work here.
+        ModelError: The model cannot be loaded, lacks weights, or is no vision-language model.
+    """
+    implementation = attention(choice, device, str(dtype).removeprefix("torch."))
+    shows_bars = hf_logging.is_progress_bar_enabled()
+    if isinstance(place, Path):
+        # A download is worth a bar, reading a folder is not.
+        hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        stored, _ = PreTrainedConfig.get_config_dict(place)
+        check_family(stored.get("model_type"), where=str(place))
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        if type(config) not in AutoModelForImageTextToText._model_mapping:
+            raise ModelError(f"{str(place)!r} is a {config.model_type!r}, not a vision-language model")
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            place,
+            dtype=dtype,
+            attn_implementation=implementation,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        processor = AutoProcessor.from_pretrained(place, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
+        if choice != "auto" and (isinstance(error, ImportError) or "attention" in str(error)):
+            why = _brief(error).partition(". ")[0].rstrip(".")
+            raise ModelChoiceError(
+                f"the attention {choice!r} does not work here: {why}", hint="use --attention auto"
+            ) from error
+        raise ModelError(f"cannot load the model {str(place)!r}: {_brief(error)}", hint=_hint(place)) from error
+    finally:
+        if shows_bars:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        # transformers only warns and fills them with random numbers.
+        raise ModelError(f"{len(missing)} weights are missing in {str(place)!r}, the first is {missing[0]!r}")
+    return model.to(device).eval().requires_grad_(False), processor
+
+
+def _brief(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:240]
+
+
+def _hint(place: Path | str) -> str:
+    if isinstance(place, Path):
+        return "the folder must be a whole transformers checkpoint: config, weights, tokenizer and processor"
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set, so only models already downloaded can be used; or name a local folder"
+    return "check the spelling and the network, log in for a gated model, or name a local folder"
+
+
+def end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a completion: those of the model's generation config, the tokenizer's, and padding."""
+    generation = getattr(model, "generation_config", None)
+    configured = generation.eos_token_id if generation is not None else None
+    ids = [] if configured is None else [configured] if isinstance(configured, int) else list(configured)
+    ids += [token for token in (tokenizer.eos_token_id, tokenizer.pad_token_id) if token is not None]
+    return list(dict.fromkeys(int(token) for token in ids))

@@ -1,0 +1,211 @@
+"""What a config asks for: the benchmark, the protocol, the part; and what is refused before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iadr1 import protocols
+from iadr1.config import EvalConfig
+from iadr1.errors import UsageError
+from iadr1.masks import check_segmenter
+from iadr1.models import LoadOptions, ServerOptions
+from iadr1.protocols import Protocol
+from iadr1.records import Task
+
+TEXT, LOGPROB = "text", "logprob"
+SCORINGS = (TEXT, LOGPROB)
+BOX_READINGS = ("boxes", "grounding")
+"""Readings whose answers are boxes."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark asks by default.
+
+    Attributes:
+        task: The task its samples must have.
+        protocol: Name of its protocol.
+        data: Name of its samples file in `data/`.
+    """
+
+    task: Task
+    protocol: str
+    data: str
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "mmad": Benchmark("choice", "anomalyr1", "mmad"),
+    "mvtec3d": Benchmark("choice", "anomalyr1", "mvtec3d"),
+    "iad": Benchmark("anomaly", "iadr1", "anomaly"),
+    "detection": Benchmark("anomaly", "detection", "anomaly"),
+    "grounding": Benchmark("grounding", "grounding", "grounding"),
+}
+
+_SERVER = ("base_url", "key_env", "family", "concurrency", "timeout_s", "retries", "requests_per_minute")
+_LOCAL = ("device", "dtype", "attention")
+_ANSWERING = (
+    *("model", "engine", "scoring", "limit", "shard", "masks", "segmenter", "leaks", "allow_leaks", "batch_size"),
+    *(*_LOCAL, *_SERVER, "price_prompt", "price_completion"),
+)
+_LEAST = {
+    **dict.fromkeys(("batch_size", "max_new_tokens", "limit", "concurrency"), 1),
+    **dict.fromkeys(("shots", "seed", "retries", "requests_per_minute", "price_prompt", "price_completion"), 0),
+}
+_SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+_CHUNK = 4
+"""Requests handed to a server at a time, as a multiple of those under way: none waits for the slowest of a few."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` of `of`, counted from 1."""
+
+    number: int
+    of: int
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder inside the run's."""
+        return f"shard-{self.number}-of-{self.of}"
+
+
+def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
+    """The benchmark and the protocol of a config.
+
+    Raises:
+        UsageError: Unknown benchmark or protocol, a value out of range, settings that exclude each other, or one that
+            this engine, protocol or export would not read.
+    """
+    if config.benchmark not in BENCHMARKS:
+        raise UsageError(f"no benchmark {config.benchmark!r}", hint=f"known benchmarks: {', '.join(BENCHMARKS)}")
+    for name, least in _LEAST.items():
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise UsageError(f"{name} is {value}, it must be at least {least}")
+    if not config.timeout_s > 0:
+        raise UsageError(f"timeout_s is {config.timeout_s}, it must be above 0")
+    if config.scoring not in SCORINGS:
+        raise UsageError(f"no scoring {config.scoring!r}", hint=f"known: {', '.join(SCORINGS)}")
+    shard_of(config)
+    benchmark = BENCHMARKS[config.benchmark]
+    protocol = _protocol_of(config, benchmark)
+    for name, why in _unread(config, protocol):
+        raise UsageError(f"{_option(name)} {getattr(config, name)!r} would not be read: {why}")
+    _check_engine(config, protocol)
+    return benchmark, protocol
+
+
+def shard_of(config: EvalConfig) -> Shard | None:
+    """The part that is asked; None for all.
+
+    Raises:
+        UsageError: It is not written I/N with 1 <= I <= N.
+    """
+    if config.shard is None:
+        return None
+    found = _SHARD.fullmatch(config.shard)
+    if found is None or int(found[1]) > int(found[2]):
+        raise UsageError(
+            f"the shard {config.shard!r} is not written I/N with I from 1 to N", hint="the first of two is 1/2"
+        )
+    return Shard(int(found[1]), int(found[2]))
+
+
+def data_of(config: EvalConfig) -> Path:
+    """The samples file: the one given, or the benchmark's."""
+    return config.data or Path("data") / f"{BENCHMARKS[config.benchmark].data}.jsonl"
+
+
+def folder_of(config: EvalConfig) -> Path:
+    """The folder of this run: `out`, or the shard's folder in it."""
+    out = config.out or Path("runs") / f"eval-{config.benchmark}"
+    shard = shard_of(config)
+    return out / shard.folder if shard else out
+
+
+def chunk_of(config: EvalConfig) -> int:
+    """How many requests an engine is handed at a time."""
+    return _CHUNK * config.concurrency if config.engine == "server" else config.batch_size
+
+
+def load_options(config: EvalConfig) -> LoadOptions:
+    """How the engine of a config runs."""
+    server = None
+    if config.engine == "server":
+        server = ServerOptions(
+            base_url=config.base_url or "",
+            key_env=config.key_env,
+            family=config.family,
+            concurrency=config.concurrency,
+            timeout_s=config.timeout_s,
+            retries=config.retries,
+            requests_per_minute=config.requests_per_minute,
+        )
+    return LoadOptions(config.device, config.dtype, config.attention, config.batch_size, server)
+
+
+def _protocol_of(config: EvalConfig, benchmark: Benchmark) -> Protocol:
+    protocol = protocols.load(config.protocol or benchmark.protocol)
+    if benchmark.task not in protocol.tasks:
+        raise UsageError(
+            f"the protocol {protocol.name!r} asks samples of the task {' or '.join(protocol.tasks)}, those of "
+            f"{config.benchmark!r} are of {benchmark.task}",
+            hint="'iadr1 protocols ls' lists all protocols with their tasks",
+        )
+    return protocols.vary(
+        protocol,
+        shots=config.shots,
+        template=config.template,
+        domain_knowledge=config.domain_knowledge,
+        option_order=config.option_order,
+        seed=config.seed if config.option_order == "seeded" else None,
+        max_new_tokens=config.max_new_tokens,
+    )
+
+
+def _unread(config: EvalConfig, protocol: Protocol) -> Iterator[tuple[str, str]]:
+    """Settings that were given and that nothing would read, each with the reason."""
+    given = {
+        field.name for field in dataclasses.fields(config) if getattr(config, field.name) != _default(field.name)
+    }
+    rules: list[tuple[tuple[str, ...], bool, str]] = [
+        (_ANSWERING, config.export is not None, "--export asks nothing"),
+        (_SERVER, config.engine != "server", f"it is for --engine server, the engine is {config.engine!r}"),
+        (_LOCAL, config.engine != "local", f"it is for --engine local, the engine is {config.engine!r}"),
+        (("batch_size",), config.engine == "server", "a server is asked as much at a time as --concurrency says"),
+        (("max_new_tokens",), config.scoring == LOGPROB, "nothing is written with --scoring logprob"),
+        (("masks",), protocol.reading != "boxes", f"the protocol {protocol.name!r} asks for no boxes of defects"),
+        (("segmenter",), not config.masks, "add --masks"),
+        (("template",), protocol.shots == 0, "no reference is shown with --shots 0"),
+    ]
+    for names, unread, why in rules:
+        yield from ((name, why) for name in names if unread and name in given)
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in dataclasses.fields(EvalConfig) if field.name == name)
+
+
+def _check_engine(config: EvalConfig, protocol: Protocol) -> None:
+    check_segmenter(config.segmenter)
+    if config.scoring == LOGPROB and protocol.reading in BOX_READINGS:
+        raise UsageError(
+            f"--scoring logprob needs options to choose from; the answers of the protocol {protocol.name!r} are boxes"
+        )
+    if config.engine != "server":
+        return
+    if not config.base_url:
+        raise UsageError("the engine 'server' needs --base-url", hint="for example http://localhost:8000/v1")
+    if protocol.reading in BOX_READINGS and not config.family:
+        raise UsageError(
+            "a server does not say how its model writes boxes", hint="name its family with --family, e.g. qwen2_5_vl"
+        )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
