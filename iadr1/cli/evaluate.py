@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,22 +13,31 @@ from iadr1.cli import terminal
 from iadr1.cli.options import key_values, option, split_words
 from iadr1.errors import UsageError
 
+if TYPE_CHECKING:
+    from iadr1.stages.evaluate import EvalResult
+
 EPILOG = (
     "Example: `iadr1 prepare`, then `iadr1 eval mmad` asks the embedded model the seven question types and prints a "
-    "table like the paper's Table 2; predictions.jsonl, metrics.json and table.md are written to runs/eval-mmad.\n\n"
-    "Benchmarks: mmad and mvtec3d (multiple choice), anomaly (IAD-R1's yes/no with place and kind), detection (boxes "
-    "of defects), grounding (the box of a described region).\n\n"
-    "A big model on the real benchmark: `iadr1 prepare mmad --root /data/MMAD --out data/mmad.jsonl`, then "
-    "`iadr1 eval mmad --model Qwen/Qwen2.5-VL-3B-Instruct`."
+    "table like the paper's Table 2; answers, figures, plots and report.html are written to runs/eval-mmad.\n\n"
+    "Benchmarks: mmad and mvtec3d (multiple choice), iad (IAD-R1's yes/no with place and kind), detection (boxes of "
+    "defects), grounding (the box of a described region). Each has its protocol; `iadr1 protocols ls` lists all.\n\n"
+    "The tables of AnomalyR1, after `iadr1 prepare mmad --root /data/MMAD --out data/mmad.jsonl`, with --model FOLDER "
+    "(a trained model) each:\n\n"
+    "Table 2: `iadr1 eval mmad --shots 1`\n\n"
+    "Table 3: `iadr1 eval mmad --shots 1 --template similar`, and with --shots 2\n\n"
+    "Table 4: `iadr1 prepare mvtec3d --root /data/mvtec_3d --out data/mvtec3d.jsonl`, then `iadr1 eval mvtec3d`\n\n"
+    "Table 5: column Anom. det. of `iadr1 eval mmad` for each model, and `iadr1 compare runs/a runs/b`\n\n"
+    "A served model: `iadr1 eval mmad --engine server --base-url http://localhost:8000/v1 --model NAME`.\n\n"
+    "On two machines: `iadr1 eval mmad --shard 1/2` and `--shard 2/2`, then `iadr1 score runs/eval-mmad`.\n\n"
+    "Exit code: 0 every question answered, 1 at least one not (the same command asks it again), 2 called wrongly."
 )
 
 _CONFIG = configs.EvalConfig
+_FILES = ("predictions.jsonl", "masks.jsonl", "metrics.json", "table.md", "table.tex", "report.html", "leaks.jsonl")
 
 
 def evaluate(
-    benchmark: Annotated[
-        str, typer.Argument(metavar="BENCHMARK", help="mmad, mvtec3d, anomaly, detection or grounding.")
-    ],
+    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="mmad, mvtec3d, iad, detection or grounding.")],
     settings: Annotated[list[str] | None, key_values()] = None,
     data: Annotated[
         Path | None, option(_CONFIG, "data", text="Samples to ask, a JSONL file (default: data/BENCHMARK.jsonl).")
@@ -39,8 +48,29 @@ def evaluate(
     out: Annotated[
         Path | None, option(_CONFIG, "out", text="Folder for the results (default: runs/eval-BENCHMARK).")
     ] = None,
+    protocol: Annotated[str | None, option(_CONFIG, "protocol")] = None,
     shots: Annotated[int | None, option(_CONFIG, "shots")] = None,
+    template: Annotated[str | None, option(_CONFIG, "template")] = None,
+    domain_knowledge: Annotated[
+        bool | None, option(_CONFIG, "domain_knowledge", "--domain-knowledge/--no-domain-knowledge")
+    ] = None,
+    option_order: Annotated[str | None, option(_CONFIG, "option_order")] = None,
+    scoring: Annotated[str | None, option(_CONFIG, "scoring")] = None,
     limit: Annotated[int | None, option(_CONFIG, "limit")] = None,
+    shard: Annotated[str | None, option(_CONFIG, "shard")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on with a run that was stopped, or refuse a folder that holds answers. (default: on)",
+            show_default=False,
+            metavar="",
+        ),
+    ] = True,
+    masks: Annotated[
+        bool | None, option(_CONFIG, "masks", "--masks", text="Draw masks in predicted boxes and measure them too.")
+    ] = None,
+    segmenter: Annotated[str | None, option(_CONFIG, "segmenter")] = None,
     leaks: Annotated[Path | None, option(_CONFIG, "leaks")] = None,
     allow_leaks: Annotated[bool | None, option(_CONFIG, "allow_leaks", "--allow-leaks")] = None,
     batch_size: Annotated[int | None, option(_CONFIG, "batch_size")] = None,
@@ -48,30 +78,62 @@ def evaluate(
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
     attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
+    base_url: Annotated[str | None, option(_CONFIG, "base_url")] = None,
+    key_env: Annotated[str | None, option(_CONFIG, "key_env")] = None,
+    family: Annotated[str | None, option(_CONFIG, "family")] = None,
+    concurrency: Annotated[int | None, option(_CONFIG, "concurrency")] = None,
+    timeout_s: Annotated[float | None, option(_CONFIG, "timeout_s")] = None,
+    retries: Annotated[int | None, option(_CONFIG, "retries")] = None,
+    requests_per_minute: Annotated[int | None, option(_CONFIG, "requests_per_minute")] = None,
+    price_prompt: Annotated[float | None, option(_CONFIG, "price_prompt")] = None,
+    price_completion: Annotated[float | None, option(_CONFIG, "price_completion")] = None,
+    export: Annotated[str | None, option(_CONFIG, "export")] = None,
     seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
 ) -> None:
     """Ask a model every question of a benchmark and score the answers.
 
-    An answer that cannot be read counts as wrong and is counted separately. An interrupted run goes on where it
-    stopped, and asks again where an image could not be used. Images that the model was trained on, as its training run
-    or --leaks says, are refused unless allowed; held-out images and categories are reported apart.
+    How questions are asked and answers are read is a protocol's, whose hash stands beside every figure. An answer that
+    cannot be read counts as wrong and is counted separately. An interrupted run goes on where it stopped, and asks
+    again what got no answer. Images that the model was trained on, as its training run or --leaks says, are refused
+    unless allowed; held-out images and categories are reported apart.
     """
-    given = {key: value for key, value in locals().items() if key not in ("benchmark", "settings")}
+    unset = ("benchmark", "settings", "resume")
+    given = {key: value for key, value in locals().items() if key not in unset}
     name, overrides = split_words(benchmark, settings, leading="benchmark")
     if name is None:
         raise UsageError("no benchmark named", hint="for example: iadr1 eval mmad")
     config = configs.build(_CONFIG, overrides=overrides, given={**given, "benchmark": name})
-    from iadr1.reports.tables import to_rich
     from iadr1.stages import evaluate as stage
 
+    if config.export is not None:
+        for path in stage.export(config):
+            terminal.say(str(path))
+        return
     with terminal.task_bars() as show:
-        result = stage.run(config, progress=partial(show, "asking"), comparing=partial(show, "looking for leaks"))
-    terminal.out.print(to_rich(result.table))
-    resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
-    failed = f", {result.failed} with an image that could not be used" if result.failed else ""
-    terminal.say(f"{result.samples} questions{resumed}{failed}")
-    compared = ("leaks.jsonl",) if "leaks" in result.metrics else ()
-    for name in ("predictions.jsonl", "metrics.json", "table.md", *compared, "run.json"):
-        terminal.say(str(result.out / name))
+        result = stage.run(
+            config, progress=partial(show, "asking"), comparing=partial(show, "looking for leaks"), resume=resume
+        )
+    _show(config, result)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _show(config: configs.EvalConfig, result: EvalResult) -> None:
+    terminal.out.print(result)
+    metrics = result.metrics
+    resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
+    terminal.say(f"protocol  {result.protocol.name}, {result.protocol.digest}")
+    terminal.say(f"answers   {result.asked}{resumed}; {metrics['parse_rate']:.2f} % could be read")
+    if result.no_score:
+        terminal.say(f"no scores: {result.no_score}")
+    for name in _FILES:
+        if (result.out / name).exists():
+            terminal.say(f"wrote     {result.out / name}")
+    if config.shard is not None:
+        terminal.say(f"joined    by 'iadr1 score {result.out.parent}' when all shards are there")
+    if result.failed:
+        questions = "question" if result.failed == 1 else "questions"
+        terminal.note(
+            f"{result.failed} {questions} got no answer (the first: {result.first_failure}); run the same command "
+            "again to ask them again"
+        )

@@ -22,7 +22,7 @@ from iadr1.prompts.formats import (
     instruction,
 )
 from iadr1.prompts.parsing import conclude, parse
-from iadr1.prompts.readings import LETTERS, READINGS, Found, Reading
+from iadr1.prompts.readings import LETTERS, READINGS, Found, ReadingRule
 from iadr1.prompts.rendering import question_text, render_boxes, render_prompt, render_target
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
     "Found",
     "LabelledBox",
     "ParseStatus",
-    "Reading",
+    "ReadingRule",
     "conclude",
     "instruction",
     "parse",

@@ -41,7 +41,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingRule:
     """One way to read a completion.
 
     Attributes:
@@ -139,14 +139,14 @@ def _format(fmt: Format) -> Callable[[str, Mapping[str, str], BoxFrame | None], 
     return read
 
 
-READINGS: Mapping[str, Reading] = {
-    "choice": Reading(1, "choice", _choice),
-    "structured": Reading(1, "anomaly", _format("structured")),
-    "boxes": Reading(1, "anomaly", _format("boxes")),
-    "grounding": Reading(1, "grounding", _format("grounding")),
-    "direct": Reading(1, "anomaly", _format("direct")),
-    "mmad": Reading(1, "choice", _mmad),
-    "anomalyr1-repo": Reading(1, "choice", _anomalyr1),
-    "iadr1-repo": Reading(1, "anomaly", _iadr1),
+READINGS: Mapping[str, ReadingRule] = {
+    "choice": ReadingRule(1, "choice", _choice),
+    "structured": ReadingRule(1, "anomaly", _format("structured")),
+    "boxes": ReadingRule(1, "anomaly", _format("boxes")),
+    "grounding": ReadingRule(1, "grounding", _format("grounding")),
+    "direct": ReadingRule(1, "anomaly", _format("direct")),
+    "mmad": ReadingRule(1, "choice", _mmad),
+    "anomalyr1-repo": ReadingRule(1, "choice", _anomalyr1),
+    "iadr1-repo": ReadingRule(1, "anomaly", _iadr1),
 }
 """Every reading; the first five are the answer formats of `parse`."""

@@ -7,12 +7,25 @@ name and version.
 from __future__ import annotations
 
 import dataclasses
+import string
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
-from iadr1 import provenance
+from pydantic import ConfigDict
+
+from iadr1 import prompts, provenance
 from iadr1.geometry import Size
 from iadr1.records import Task
+
+IMAGE_SLOT = "<image>"
+"""Where an image stands in a prompt without chat template (`models.IMAGE_SLOT`); no text may hold it."""
+
+_RENDERING = 1
+"""Raised whenever `turns` or `fit` make something else of the same protocol and samples."""
+
+_STRICT = ConfigDict(strict=True, extra="forbid")
+"""How the fields are read from a file: no unknown key, no value of another type."""
 
 Questions = Literal["alone", "growing", "first"]
 """How the questions of an image are asked: each by itself; each below the texts of those before it, in one request;
@@ -21,6 +34,8 @@ OptionOrder = Literal["none", "seeded", "circular"]
 """As the sample has them; permuted by a hash of sample id and seed; or every rotation, one request each."""
 Template = Literal["random", "similar"]
 """Which references are shown: `Sample.references` (the benchmark's random ones) or `Sample.similar_references`."""
+Averaging = Literal["mmad", "verdicts", "boxes"]
+"""Over subtasks, then datasets; verdicts as normal and anomalous; boxes by overlap."""
 PartKind = Literal["text", "references", "image"]
 
 
@@ -34,6 +49,8 @@ class Part:
             `{knowledge}`, `{instruction}`.
         only: The part is left out unless there are references (`shots` above 0), or domain knowledge is given.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     kind: PartKind
     text: str = ""
@@ -70,8 +87,10 @@ class Protocol:
         seed: Of `option_order="seeded"`.
         reading: How an answer is read, a key of `prompts.readings.READINGS`.
         max_new_tokens: Where a completion is cut off. Decoding is greedy.
-        averaging: How figures are averaged: `mmad` (subtasks, then datasets), `verdicts`, `boxes`.
+        averaging: See `Averaging`.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     name: str
     version: int
@@ -96,12 +115,25 @@ class Protocol:
     seed: int = 0
     reading: str = "choice"
     max_new_tokens: int = 256
-    averaging: str = "mmad"
+    averaging: Averaging = "mmad"
 
     def definition(self) -> dict[str, Any]:
-        """Everything that decides an answer, as JSON values: all but name, `about` and `source`, and with the words
-        that `instruction` stands for and the version of its reading."""
-        raise NotImplementedError
+        """Everything that decides an answer, as JSON values.
+
+        That is all but name, `about` and `source`, with the words that `instruction` stands for, the version of the
+        reading and that of the rendering.
+        """
+        decides = {key: value for key, value in dataclasses.asdict(self).items() if key not in _TOLD}
+        decides["parts"] = [dataclasses.asdict(part) for part in self.parts]
+        decides["tasks"] = list(self.tasks)
+        decides["fit_wh"] = list(self.fit_wh) if self.fit_wh else None
+        reading = {"name": self.reading, "version": prompts.READINGS[self.reading].version}
+        return {**decides, "words": self.words, "reading": reading, "decoding": "greedy", "rendering": _RENDERING}
+
+    @property
+    def words(self) -> str:
+        """What stands for `{instruction}`."""
+        return prompts.instruction(cast(prompts.Format, self.instruction)) if self.instruction else ""
 
     @property
     def digest(self) -> str:
@@ -140,6 +172,24 @@ class Turn:
         return f"{self.sample_id}#{self.rotation}" if self.rotation else self.sample_id
 
 
-def fields() -> tuple[str, ...]:
-    """Names of a protocol's fields, in order."""
-    return tuple(field.name for field in dataclasses.fields(Protocol))
+_TOLD = ("name", "about", "source")
+"""Fields that decide no answer."""
+
+
+def fields(kind: type[Protocol | Part] = Protocol) -> tuple[str, ...]:
+    """Names of a protocol's fields, or of a part's, in order."""
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def placeholders(text: str) -> Iterator[str]:
+    """The fields of a text, as they stand between its braces; `{{` is a brace itself.
+
+    Raises:
+        ValueError: A brace is not closed or not opened, or a field has more than a name.
+    """
+    for _, name, form, conversion in string.Formatter().parse(text):
+        if name is None:
+            continue
+        if form or conversion or not name.isidentifier():
+            raise ValueError(f"'{{{name}}}' is no field")
+        yield name

@@ -1,14 +1,14 @@
 """`iadr1 eval BENCHMARK`: ask a model every question of a samples file, write its answers down, score them.
 
-A run killed at any moment goes on where it stopped, and asks again where an image could not be used; answers of
-another protocol, model, dtype, samples file or image root are never mixed. Where it is known what the model was trained
-on, figures are reported apart for images it was and was not trained on.
+How questions are asked and answers are read is a protocol's. A run killed at any moment goes on where it stopped, and
+asks again what got no answer; answers of another protocol, model, samples file or condition are never mixed. Where it
+is known what the model was trained on, figures are reported apart for images it was and was not trained on.
 """
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,27 @@ from rich.table import Table
 
 from iadr1 import provenance
 from iadr1.config import EvalConfig
-from iadr1.models import Engine, LoadOptions, load_engine
-from iadr1.records import Prediction, Sample, read_records, resolve_root, write_text_atomic
-from iadr1.reports import tables
-from iadr1.stages.evaluate.asking import Asker, Progress, answer_all
-from iadr1.stages.evaluate.folder import (
-    BENCHMARKS,
-    check_folder,
-    check_settings,
-    drop_failed,
-    protocol_of,
-    read_samples,
-    refuse_other_answers,
-)
+from iadr1.errors import DataError, UsageError
+from iadr1.masks import load_segmenter
+from iadr1.models import Engine, load_engine
+from iadr1.protocols import Protocol
+from iadr1.records import Prediction, Sample, read_records, resolve_root
+from iadr1.reports.grid import Grid, to_rich
+from iadr1.stages import scoring
+from iadr1.stages.evaluate.asking import Asker, batches
+from iadr1.stages.evaluate.folder import PREDICTIONS, Progress, answer_all, check_folder, input_of, take_up
 from iadr1.stages.evaluate.overlap import Overlap, find_overlap
-from iadr1.stages.evaluate.scoring import ALL, INCLUDED, headline, score_splits
+from iadr1.stages.evaluate.questions import Asking, ImageQuestions, choose, read_knowledge, read_samples
+from iadr1.stages.evaluate.settings import (
+    BENCHMARKS,
+    LOGPROB,
+    check_settings,
+    chunk_of,
+    data_of,
+    folder_of,
+    load_options,
+    shard_of,
+)
 
 __all__ = ["BENCHMARKS", "EvalResult", "run"]
 
@@ -41,34 +47,55 @@ class EvalResult:
     """What a run gives back.
 
     Attributes:
-        out: The folder with `predictions.jsonl`, `metrics.json`, `table.md` and `run.json`.
+        out: The run's folder, with `predictions.jsonl`, `run.json` and everything that `iadr1 score` writes.
+        protocol: How it was asked.
         metrics: The content of `metrics.json`.
-        table: The headline table.
-        samples: Questions of the run.
-        resumed: Of these, answered by an earlier run.
-        failed: Of these, those whose image could not be used.
+        tables: Its tables, the headline first.
+        asked: Answers of the run: one for each question, or for each rotation of its options.
+        resumed: Of these, those of an earlier run.
+        failed: Of these, those that say why there is no answer.
+        first_failure: What the first of these says.
+        no_score: Why yes/no answers have no anomaly score; None where they have one or none is asked for.
         seconds: Wall time.
     """
 
     out: Path
+    protocol: Protocol
     metrics: dict[str, Any]
-    table: tables.TableData
-    samples: int
+    tables: Sequence[Grid]
+    asked: int
     resumed: int
     failed: int
+    first_failure: str | None
+    no_score: str | None
     seconds: float
 
     def __rich__(self) -> Table:
         """The headline table, where a rich console prints the result."""
-        return tables.to_rich(self.table)
+        return to_rich(self.tables[0])
 
 
 @dataclass(frozen=True)
-class _Model:
-    """A loaded model and what tells its weights apart."""
+class _Plan:
+    """What is known before a model is loaded."""
 
-    engine: Engine
-    fingerprint: str
+    config: EvalConfig
+    protocol: Protocol
+    asking: Asking
+    data: Path
+    root: Path
+    out: Path
+    images: list[ImageQuestions]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The samples about the images that are asked about."""
+        return [sample for image in self.images for sample in image.samples]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all that is asked."""
+        return [key for image in self.images for key in image.keys]
 
 
 def run(
@@ -77,6 +104,7 @@ def run(
     progress: Progress | None = None,
     comparing: Progress | None = None,
     engine: Engine | None = None,
+    resume: bool = True,
 ) -> EvalResult:
     """Evaluate a model on a benchmark.
 
@@ -85,86 +113,85 @@ def run(
         progress: Called with (answered, all) at the start and after every batch.
         comparing: Called with (images compared with the trained ones, all).
         engine: The model, already loaded; by default `config.engine` with `config.model`.
+        resume: Go on with what an earlier run left in the folder; otherwise a folder with answers is refused.
 
     Raises:
-        UsageError: Unknown benchmark, no data, the model was trained on some of the images (and `allow_leaks` is
-            off), or the folder holds another command's run, or answers of another protocol, model, dtype, samples
-            file or image root.
-        DataError: A sample does not fit the benchmark, or the leak manifest is broken.
+        UsageError: A setting that cannot be or would not be read, no data, the model was trained on some of the images
+            (and `allow_leaks` is off), or the folder holds something else, or answers of another protocol, model,
+            samples file or condition.
+        DataError: A sample does not fit the benchmark or the protocol, or the leak manifest is broken.
         ModelError: The model cannot be loaded or run.
         OutputError: The folder cannot be written to.
     """
     started = time.monotonic()
-    benchmark = check_settings(config)
-    data = config.data or Path("data") / f"{benchmark.data}.jsonl"
-    out = config.out or Path("runs") / f"eval-{config.benchmark}"
-    samples = read_samples(data, benchmark, shots=config.shots, limit=config.limit, seed=config.seed)
-    root = resolve_root(data, config.root)
-    check_folder(out)
+    plan = _plan(config)
+    check_folder(plan.out, sharded=config.shard is not None)
+    if not resume and (plan.out / PREDICTIONS).exists():
+        raise UsageError("the folder holds answers", where=str(plan.out), hint="give another --out, or --resume")
     name = config.model if engine is None else engine.model
-    overlap = find_overlap(config, samples, root, model=name, out=out, tick=comparing)
-    if engine is None:
-        options = LoadOptions(config.device, config.dtype, config.attention, config.batch_size)
-        engine = load_engine(config.engine, config.model, options)
-    model = _Model(engine, engine.fingerprint)
-    protocol = protocol_of(benchmark.fmt, engine.profile, shots=config.shots, max_new_tokens=config.max_new_tokens)
-    key = provenance.digest(protocol)
-    info = provenance.describe(
+    overlap = find_overlap(config, plan.samples, plan.root, model=name, out=plan.out, tick=comparing)
+    engine = engine or load_engine(config.engine, config.model, load_options(config))
+    segmenter = load_segmenter(config.segmenter, device=config.device) if config.masks else None
+    info = _describe(plan, engine, overlap)
+    done, no_score = take_up(plan.out, info, plan.keys)
+    provenance.write_run(plan.out, {**info, "finished": False, "no_score": no_score})
+    asker = Asker(engine, plan.protocol, plan.root, logprob=plan.asking.logprob, segmenter=segmenter)
+    left = batches(plan.asking.questions(plan.images, done), chunk_of(config))
+    answer_all(asker, left, plan.out, counts=(len(done), len(plan.keys)), progress=progress)
+
+    info |= {"resumed": len(done), "no_score": asker.no_score or no_score}
+    provenance.write_run(plan.out, {**info, "finished": False})
+    loaded = scoring.load(plan.out / PREDICTIONS, data=plan.data)
+    measured = scoring.measure(loaded, seed=config.seed, out=plan.out, report=True)
+    reasons = [one.error for one in read_records(plan.out / PREDICTIONS, Prediction) if one.error is not None]
+    seconds = round(time.monotonic() - started, 2)
+    provenance.write_run(plan.out, {**info, "finished": True, "seconds": seconds})
+    return EvalResult(
+        out=plan.out,
+        protocol=plan.protocol,
+        metrics=measured.metrics,
+        tables=measured.tables,
+        asked=len(plan.keys),
+        resumed=len(done),
+        failed=len(reasons),
+        first_failure=reasons[0] if reasons else None,
+        no_score=info["no_score"],
+        seconds=seconds,
+    )
+
+
+def _plan(config: EvalConfig) -> _Plan:
+    benchmark, protocol = check_settings(config)
+    data = data_of(config)
+    samples = read_samples(data, benchmark)
+    knowledge = read_knowledge(data) if protocol.domain_knowledge else None
+    asking = Asking(protocol, knowledge, config.scoring == LOGPROB)
+    try:
+        images = choose(samples, asking, limit=config.limit, seed=config.seed, shard=shard_of(config))
+    except DataError as error:
+        raise DataError(error.message, where=f"{data}: {error.where}", hint=error.hint) from error
+    return _Plan(config, protocol, asking, data, resolve_root(data, config.root), folder_of(config), images)
+
+
+def _describe(plan: _Plan, engine: Engine, overlap: Overlap | None) -> dict[str, Any]:
+    """What `run.json` holds of a run that begins."""
+    protocol, config = plan.protocol, plan.config
+    return provenance.describe(
         "eval",
         config,
-        data=[data],
+        data=[plan.data],
         extra={
-            "protocol": {"hash": key, **protocol},
-            "model_fingerprint": model.fingerprint,
-            "root": str(root.resolve()),
+            "protocol": {
+                "name": protocol.name,
+                "version": protocol.version,
+                "hash": protocol.digest,
+                "definition": protocol.definition(),
+            },
+            "model_fingerprint": engine.fingerprint,
+            "root": str(plan.root.resolve()),
+            "input": input_of(engine.profile),
+            "scoring": config.scoring,
+            "masks": config.segmenter if config.masks else None,
             **({"leaks": overlap.figures()} if overlap else {}),
         },
     )
-
-    path = out / "predictions.jsonl"
-    refuse_other_answers(path, info, protocol=key, fingerprint=model.fingerprint)
-    done = drop_failed(path)
-    provenance.write_run(out, {**info, "finished": False})
-    left = [sample for sample in samples if sample.id not in done]
-    asker = Asker(
-        engine,
-        benchmark.fmt,
-        config.shots,
-        config.max_new_tokens,
-        root,
-        protocol=key,
-        model=f"{engine.model}@{model.fingerprint}",
-    )
-    resumed = len(samples) - len(left)
-    answer_all(asker, left, path, batch_size=config.batch_size, resumed=resumed, progress=progress)
-
-    metrics = _measure(config, model, samples, path, overlap=overlap)
-    note = overlap.sentence() if overlap else ""
-    table = headline(f"{config.benchmark}: {engine.model}", benchmark.fmt, metrics, note=note)
-    write_text_atomic(out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-    write_text_atomic(out / "table.md", tables.to_markdown(table))
-    seconds = round(time.monotonic() - started, 2)
-    provenance.write_run(out, {**info, "finished": True, "resumed": resumed, "seconds": seconds})
-    failed = metrics["errors"]
-    return EvalResult(out, metrics, table, len(samples), resumed, failed, seconds)
-
-
-def _measure(
-    config: EvalConfig, model: _Model, samples: list[Sample], path: Path, *, overlap: Overlap | None
-) -> dict[str, Any]:
-    """The content of `metrics.json`, from the answers on disk."""
-    answers = {prediction.sample_id: prediction for prediction in read_records(path, Prediction)}
-    answered = [(sample, answers[sample.id]) for sample in samples]
-    report = overlap.report if overlap else None
-    splits = score_splits(answered, BENCHMARKS[config.benchmark].fmt, seed=config.seed, report=report)
-    return {
-        "benchmark": config.benchmark,
-        "model": model.engine.model,
-        "model_fingerprint": model.fingerprint,
-        "engine": model.engine.name,
-        "protocol": answered[0][1].protocol,
-        "shots": config.shots,
-        **({"leaks": overlap.figures(), INCLUDED: overlap.trained} if overlap else {}),
-        **splits.pop(ALL),
-        "splits": splits,
-    }

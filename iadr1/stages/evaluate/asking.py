@@ -15,9 +15,11 @@ from iadr1 import prompts, protocols
 from iadr1.errors import ImageError, ModelError
 from iadr1.geometry import BoxFrame
 from iadr1.images import open_image
+from iadr1.masks import Segmenter
 from iadr1.models import Completion, Engine, Request
 from iadr1.protocols import Protocol
 from iadr1.records import PredictedBox, Prediction
+from iadr1.stages.evaluate.masks import MaskRecord, draw
 from iadr1.stages.evaluate.questions import Question
 
 YES, NO = "Yes", "No"
@@ -25,10 +27,19 @@ YES, NO = "Yes", "No"
 
 @dataclass(frozen=True)
 class Shown:
-    """An image as the model is shown it, and the frame of the boxes it writes for it, in pixels of the stored one."""
+    """An image as it is stored and as the model is shown it, and the frame of the boxes that are written for it."""
 
+    stored: Image.Image
     image: Image.Image
     frame: BoxFrame
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prediction, and the masks of its boxes where they are drawn."""
+
+    prediction: Prediction
+    masks: MaskRecord | None = None
 
 
 class Pictures:
@@ -59,7 +70,7 @@ class Pictures:
         stored = open_image(self._root / name)
         image = protocols.fit(stored, self._protocol)
         frame = self._engine.profile.frame(image.size)  # refuses an aspect ratio that no model input can have
-        return Shown(image, dataclasses.replace(frame, image_wh=stored.size))
+        return Shown(stored, image, dataclasses.replace(frame, image_wh=stored.size))
 
 
 class Asker:
@@ -70,13 +81,23 @@ class Asker:
         protocol: How answers are asked for and read.
         root: Folder of the images.
         logprob: Take the most probable option instead of reading what the model writes.
+        segmenter: Draws the masks of predicted boxes; None for no masks.
 
     Attributes:
         no_score: Why yes/no answers have no anomaly score; None as long as the engine gives them.
     """
 
-    def __init__(self, engine: Engine, protocol: Protocol, root: Path, *, logprob: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        protocol: Protocol,
+        root: Path,
+        *,
+        logprob: bool = False,
+        segmenter: Segmenter | None = None,
+    ) -> None:
         self._engine, self._protocol, self._root, self._logprob = engine, protocol, root, logprob
+        self._segmenter = segmenter
         self._common = {
             "protocol": protocol.digest,
             "model": f"{engine.model}@{engine.fingerprint}",
@@ -84,7 +105,7 @@ class Asker:
         }
         self.no_score: str | None = None
 
-    def answer(self, batch: Sequence[Question]) -> list[Prediction]:
+    def answer(self, batch: Sequence[Question]) -> list[Answered]:
         """One prediction for each question, in order; where an image cannot be used, one that says so.
 
         Raises:
@@ -97,11 +118,17 @@ class Asker:
             try:
                 requests[question.turn.key] = _request(question, pictures)
             except ImageError as error:
-                failed[question.turn.key] = self._failed(question, str(error), "no image")
+                failed[question.turn.key] = self._failed(question, str(error), "no image", images=0)
         asked = [question for question in batch if question.turn.key in requests]
         answers = self._by_options(asked, requests) if self._logprob else self._by_text(asked, requests, pictures)
         found = {prediction.key: prediction for prediction in answers}
-        return [failed.get(question.turn.key) or found[question.turn.key] for question in batch]
+        predictions = (failed.get(question.turn.key) or found[question.turn.key] for question in batch)
+        return [self._answered(question, one, pictures) for question, one in zip(batch, predictions, strict=True)]
+
+    def _answered(self, question: Question, prediction: Prediction, pictures: Pictures) -> Answered:
+        if self._segmenter is None or prediction.error is not None:
+            return Answered(prediction)
+        return Answered(prediction, draw(self._segmenter, prediction, pictures[question.sample.image].stored))
 
     # what the model writes
 
@@ -118,9 +145,7 @@ class Asker:
             for question, completion in pairs
         ]
 
-    def _read(
-        self, question: Question, completion: Completion, pictures: Pictures, score: float | None
-    ) -> Prediction:
+    def _read(self, question: Question, completion: Completion, pictures: Pictures, score: float | None) -> Prediction:
         sample, turn = question
         frame = pictures[sample.image].frame
         reading = protocols.read(completion.text, sample, turn, self._protocol, frame=frame)
@@ -154,20 +179,21 @@ class Asker:
     def _by_options(self, asked: Sequence[Question], requests: Mapping[str, Request]) -> list[Prediction]:
         offered: dict[tuple[str, ...], list[Question]] = {}
         for question in asked:
-            offered.setdefault(protocols.letters(question.turn), []).append(question)
+            offered.setdefault(protocols.letters(question.turn) or (YES, NO), []).append(question)
         found = []
         for words, questions in offered.items():
             started = time.perf_counter()
             shares = self._engine.probabilities([requests[question.turn.key] for question in questions], words)
             seconds = (time.perf_counter() - started) / len(questions)
             found += [
-                self._most_probable(question, given, seconds)
-                for question, given in zip(questions, shares, strict=True)
+                self._most_probable(question, given, seconds) for question, given in zip(questions, shares, strict=True)
             ]
         return found
 
     def _most_probable(self, question: Question, given: Mapping[str, float], seconds: float) -> Prediction:
-        own = {protocols.own_letter(word, question.turn): share for word, share in given.items()}
+        own = dict(given)
+        if question.turn.options:
+            own = {protocols.own_letter(word, question.turn): share for word, share in given.items()}
         return self._prediction(
             question,
             answer=max(own, key=lambda word: own[word]),
@@ -184,14 +210,8 @@ class Asker:
 
     def _prediction(self, question: Question, **fields: Any) -> Prediction:
         turn = question.turn
-        return Prediction(
-            sample_id=turn.sample_id,
-            rotation=turn.rotation,
-            order=turn.order,
-            images=len(turn.images),
-            **self._common,
-            **fields,
-        )
+        sent = {"rotation": turn.rotation, "order": turn.order, "images": len(turn.images)}
+        return Prediction(sample_id=turn.sample_id, **{**self._common, **sent, **fields})
 
 
 def batches(images: Iterable[list[Question]], size: int) -> Iterator[list[Question]]:

@@ -1,205 +1,175 @@
-"""What is checked before the first question: the settings, the samples, and the folder's earlier answers."""
+"""A run's folder: free or of the same conditions, what is answered in it, and how answers are added."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from iadr1 import prompts
-from iadr1.config import EvalConfig
-from iadr1.errors import DataError, OutputError, UsageError
-from iadr1.metrics import choice
+from iadr1.errors import OutputError, UsageError
 from iadr1.models import Profile
-from iadr1.records import Prediction, Sample, Task, done_keys, read_records, write_records
+from iadr1.records import Prediction, RecordWriter, done_keys, read_records, write_records
+from iadr1.stages.evaluate.asking import Asker
+from iadr1.stages.evaluate.masks import MASKS, MaskRecord
+from iadr1.stages.evaluate.questions import Question
 
-_READING_VERSION = 1
-"""Raised whenever `prompts` reads answers differently, so that old predictions are not mixed with new ones."""
+PREDICTIONS = "predictions.jsonl"
+RUN = "run.json"
+Progress = Callable[[int, int], None]
+"""Called with (answered, all)."""
 
-
-@dataclass(frozen=True)
-class Benchmark:
-    """What a benchmark asks: samples of one task, in one answer format.
-
-    Attributes:
-        task: The task its samples must have.
-        fmt: The answer format.
-        data: Name of its default samples file in `data/`.
-    """
-
-    task: Task
-    fmt: prompts.Format
-    data: str
+_OTHER = "give another --out"
+_NEXT = "give another --out, or delete the folder to start again"
 
 
-BENCHMARKS: dict[str, Benchmark] = {
-    "mmad": Benchmark("choice", "choice", "mmad"),
-    "mvtec3d": Benchmark("choice", "choice", "mvtec3d"),
-    "anomaly": Benchmark("anomaly", "structured", "anomaly"),
-    "detection": Benchmark("anomaly", "boxes", "anomaly"),
-    "grounding": Benchmark("grounding", "grounding", "grounding"),
-}
-
-
-def check_settings(config: EvalConfig) -> Benchmark:
-    """The benchmark of a config.
-
-    Raises:
-        UsageError: Unknown benchmark, or a number out of range.
-    """
-    if config.benchmark not in BENCHMARKS:
-        raise UsageError(f"no benchmark {config.benchmark!r}", hint=f"known benchmarks: {', '.join(BENCHMARKS)}")
-    for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("limit", 1), ("shots", 0), ("seed", 0)):
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise UsageError(f"{name} is {value}, it must be at least {least}")
-    return BENCHMARKS[config.benchmark]
-
-
-def read_samples(data: Path, benchmark: Benchmark, *, shots: int, limit: int | None, seed: int) -> list[Sample]:
-    """The samples to ask, in the file's order; with `limit` that many, drawn at random.
-
-    Raises:
-        UsageError: The file is missing or empty.
-        DataError: A sample cannot be asked or scored; `where` names it.
-    """
-    if not data.is_file():
-        raise UsageError(f"no samples file {str(data)!r}", hint="run 'iadr1 prepare' first or give --data")
-    every = list(_checked(data, benchmark, shots))
-    if not every:
-        raise UsageError("the samples file is empty", where=str(data), hint="run 'iadr1 prepare' again")
-    if limit is None or limit >= len(every):
-        return every
-    return [every[index] for index in sorted(random.Random(seed).sample(range(len(every)), limit))]
-
-
-def _checked(data: Path, benchmark: Benchmark, shots: int) -> Iterator[Sample]:
-    seen: set[str] = set()
-    for number, sample in enumerate(read_records(data, Sample), start=1):
-        where = f"{data}: sample {number} ({sample.id!r})"
-        if sample.id in seen:
-            raise DataError("its id occurs twice", where=where)
-        if shots > len(sample.references):
-            raise DataError(
-                f"it has {len(sample.references)} references, {shots} are asked for", where=where, hint="lower --shots"
-            )
-        fault = _fault(sample, benchmark)
-        if fault:
-            raise DataError(fault, where=where)
-        seen.add(sample.id)
-        yield sample
-
-
-def _fault(sample: Sample, benchmark: Benchmark) -> str:
-    """Why a sample cannot be asked or scored; empty where it can."""
-    if sample.task != benchmark.task:
-        return f"its task is {sample.task!r}, the benchmark asks {benchmark.task!r}"
-    if benchmark.task == "grounding":
-        return "" if any(defect.box for defect in sample.defects) else "it has no box to find"
-    if benchmark.task == "choice" and sample.reported_as not in choice.SUBTASKS:
-        known = ", ".join(choice.SUBTASKS)
-        old = "files of older versions must be prepared again"
-        return f"its subtask {sample.reported_as!r} is none of MMAD's: {known}; {old}"
-    needs_truth = benchmark.task == "anomaly" or sample.reported_as == choice.DETECTION
-    if needs_truth and sample.is_anomalous is None:
-        return "it does not say whether the image is anomalous"
-    return ""
-
-
-def protocol_of(fmt: prompts.Format, profile: Profile, *, shots: int, max_new_tokens: int) -> dict[str, Any]:
-    """Everything that decides which answer a given model gives to a given sample, and how it is read."""
+def input_of(profile: Profile) -> dict[str, Any]:
+    """How the model gets images and writes boxes, which decides its answers as well as its weights do."""
     return {
-        "format": fmt,
-        "instruction": prompts.instruction(fmt),
-        "shots": shots,
-        "input_factor": profile.factor,
-        "input_pixels": [profile.min_pixels, profile.max_pixels],
-        "input_cap_wh": list(profile.cap_wh),
+        "factor": profile.factor,
+        "pixels": [profile.min_pixels, profile.max_pixels],
+        "cap_wh": list(profile.cap_wh),
         "tiling": repr(profile.tiling),
         "pads": profile.pads,
         "box_space": profile.box_space.value,
-        "max_new_tokens": max_new_tokens,
-        "decoding": "greedy",
-        "reading": _READING_VERSION,
     }
 
 
-def check_folder(out: Path) -> None:
+def check_folder(out: Path, *, sharded: bool) -> None:
     """Make sure, before a model is loaded, that a folder can be written to and is free or holds an evaluation.
+
+    Args:
+        out: The folder.
+        sharded: Whether it is a shard's, in the folder of a whole run.
 
     Raises:
         OutputError: It, or a folder it would be made in, is a file or may not be written to.
-        UsageError: It holds another command's run.
+        UsageError: It holds another command's run, or a whole run where a shard is to be put in.
     """
     nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not nearest.is_dir():
         raise OutputError("this is a file, not a folder", where=str(nearest), hint=_OTHER)
     if not os.access(nearest, os.W_OK):
         raise OutputError("this folder cannot be written to", where=str(nearest), hint=_OTHER)
-    run_file = out / "run.json"
-    if run_file.exists():
-        command = _read_run(run_file).get("command")
+    if (out / RUN).exists():
+        command = _read_run(out / RUN).get("command")
         if command != "eval":
             raise UsageError(f"the folder holds a run of another command ({command})", where=str(out), hint=_OTHER)
+    if sharded and (out.parent / PREDICTIONS).exists():
+        raise UsageError("the folder holds a run without --shard", where=str(out.parent), hint=_OTHER)
+    shards = sorted(path.parent.name for path in out.glob("shard-*-of-*/" + PREDICTIONS))
+    if shards and not sharded:
+        hint = f"'iadr1 score {out}' joins them; for a run without --shard {_OTHER}"
+        raise UsageError(f"the folder holds shards of a run: {', '.join(shards)}", where=str(out), hint=hint)
 
 
-def refuse_other_answers(path: Path, now: Mapping[str, Any], *, protocol: str, fingerprint: str) -> None:
-    """Make sure that the answers an earlier run left are of the same protocol, model, samples, images and dtype.
+class TakenUp(NamedTuple):
+    """What an earlier run left: the keys it has answered, and why its yes/no answers have no anomaly score."""
+
+    done: set[str]
+    no_score: str | None = None
+
+
+def take_up(out: Path, now: Mapping[str, Any], asked: Collection[str]) -> TakenUp:
+    """What an earlier run left that can be gone on with; what failed in it is removed, to be asked again.
 
     Args:
-        path: `predictions.jsonl`; it may be absent.
+        out: The folder; it may be absent.
         now: What this run's `run.json` will hold.
-        protocol: Hash of this run's protocol.
-        fingerprint: This run's model.
+        asked: Keys of all that this run asks.
 
     Raises:
-        UsageError: They are of another one.
+        UsageError: The answers are of another protocol, model, samples file or other condition, or to questions that
+            this run does not ask.
     """
-    if not done_keys(path, Prediction, lambda prediction: prediction.sample_id):
-        return
-    for prediction in read_records(path, Prediction):
-        theirs = prediction.model.rpartition("@")[2]
-        for name, before, this in (("protocol", prediction.protocol, protocol), ("model", theirs, fingerprint)):
-            _refuse_other(f"of the {name}", before, this, path)
-    run_file = path.with_name("run.json")
-    try:
-        earlier = {name: read(_read_run(run_file)) for name, read in _CONDITIONS.items()}
-    except (KeyError, AttributeError, TypeError) as error:
-        raise UsageError(
-            "it does not say which samples were asked, and how", where=str(run_file), hint=_NEXT
-        ) from error
-    for name, read in _CONDITIONS.items():
-        _refuse_other(name, earlier[name], read(now), path)
+    path = out / PREDICTIONS
+    done = done_keys(path, Prediction, lambda prediction: prediction.key)
+    no_score = None
+    if done:
+        no_score = _refuse_other_run(path, now).get("no_score")
+        strange = done.difference(asked)
+        if strange:
+            raise UsageError(
+                f"it holds {len(strange)} answers to questions that this run does not ask, such as {min(strange)!r}",
+                where=str(path),
+                hint="give the --limit, --seed and --shard of the earlier run, or another --out",
+            )
+        failed = {prediction.key for prediction in read_records(path, Prediction) if prediction.error}
+        done -= failed
+        if failed:
+            write_records(path, (one for one in read_records(path, Prediction) if not one.error))
+    masks = out / MASKS
+    if done_keys(masks, MaskRecord, lambda record: record.key) - done:
+        write_records(masks, (one for one in read_records(masks, MaskRecord) if one.key in done))
+    return TakenUp(done, no_score if done else None)
 
 
-def drop_failed(path: Path) -> set[str]:
-    """The ids an earlier run has answered; those whose image could not be used are removed, to be asked again.
+def answer_all(
+    asker: Asker, batches: Iterable[list[Question]], out: Path, *, counts: tuple[int, int], progress: Progress | None
+) -> None:
+    """Ask batch by batch and append the answers to the files, written through to the disk after each batch.
+
+    Masks are written before the predictions they belong to, so that no prediction is without its masks.
 
     Args:
-        path: `predictions.jsonl`; it may be absent.
+        asker: Asks the model.
+        batches: What is left to ask.
+        out: The run's folder.
+        counts: How many an earlier run has answered, and how many there are.
+        progress: Called with (answered, all) at the start and after every batch.
     """
-    every = done_keys(path, Prediction, lambda prediction: prediction.sample_id)
-    if not every:
-        return every
-    failed = {prediction.sample_id for prediction in read_records(path, Prediction) if prediction.error}
-    if failed:
-        write_records(path, (prediction for prediction in read_records(path, Prediction) if not prediction.error))
-    return every - failed
+    answered, total = counts
+    tell = progress or (lambda done, every: None)
+    tell(answered, total)
+    with RecordWriter(out / PREDICTIONS) as predictions:
+        for batch in batches:
+            found = asker.answer(batch)
+            masks = [one.masks for one in found if one.masks is not None]
+            if masks:
+                _append(out / MASKS, masks)
+            for one in found:
+                predictions.write(one.prediction)
+            predictions.flush()
+            answered += len(batch)
+            tell(answered, total)
 
 
-_OTHER = "give another --out"
-_NEXT = "give another --out, or delete the folder to start again"
+def _append(path: Path, records: Iterable[MaskRecord]) -> None:
+    with RecordWriter(path) as writer:
+        for record in records:
+            writer.write(record)
 
-_CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "for the samples file": lambda info: "".join(info["data"].values())[:16],
-    "about the images in": lambda info: str(info["root"]),
-    "of the dtype": lambda info: str(info["config"]["dtype"]),
+
+_CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+    "of the protocol": lambda info: f"{info['protocol']['name']} {info['protocol']['hash']}",
+    "of the model": lambda info: info["model_fingerprint"],
+    "for samples with the SHA-256": lambda info: ", ".join(info["data"].values()),
+    "about the images in": lambda info: info["root"],
+    "of the dtype": lambda info: info["config"]["dtype"],
+    "of the scoring": lambda info: info["scoring"],
+    "of the model input": lambda info: json.dumps(info["input"], sort_keys=True),
+    "with the masks of": lambda info: info["masks"] or "no segmenter",
 }
-"""What else must be equal for answers to be of one run, and where `run.json` holds it."""
+"""What must be equal for answers to be of one run, and where `run.json` holds it."""
+
+
+def _refuse_other_run(path: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+    """What the `run.json` of answers says, if they are of this run."""
+    run_file = path.with_name(RUN)
+    earlier = _read_run(run_file)
+    for what, read in _CONDITIONS.items():
+        try:
+            before = read(earlier)
+        except (KeyError, AttributeError, TypeError) as error:
+            message = "it does not say which samples were asked, and how"
+            raise UsageError(message, where=str(run_file), hint=_NEXT) from error
+        _refuse_other(what, before, read(now), path)
+    digest, fingerprint = now["protocol"]["hash"], now["model_fingerprint"]
+    for prediction in read_records(path, Prediction):
+        _refuse_other("of the protocol", prediction.protocol, digest, path)
+        _refuse_other("of the model", prediction.model.rpartition("@")[2], fingerprint, path)
+    return earlier
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -210,6 +180,6 @@ def _read_run(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _refuse_other(what: str, before: str, now: str, path: Path) -> None:
+def _refuse_other(what: str, before: object, now: object, path: Path) -> None:
     if before != now:
         raise UsageError(f"its answers are {what} {before}, this run's is {now}", where=str(path), hint=_NEXT)

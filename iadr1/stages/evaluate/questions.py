@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,8 @@ from iadr1.errors import DataError, UsageError
 from iadr1.metrics import choice
 from iadr1.protocols import Protocol, Turn
 from iadr1.records import Sample, meta_path, read_records
-from iadr1.stages.evaluate.settings import Benchmark, Shard
+from iadr1.stages.evaluate.settings import Benchmark
+from iadr1.stages.scoring.selection import Shard, draw, shard_images
 
 _KNOWLEDGE = "domain_knowledge"
 """Key of a samples file's sidecar: data set -> class -> state -> text."""
@@ -115,20 +114,15 @@ def choose(
 ) -> list[ImageQuestions]:
     """What is asked: all that the protocol asks, or as many as `limit`, drawn at random; of these the shard's images.
 
-    An image belongs to a shard by its place among the hashes of all paths, so that the shards are of one size and
-    the questions about an image stay together.
-
     Raises:
         UsageError: There are fewer images than shards.
         DataError: A sample cannot be asked under this protocol; the message names it.
     """
     asked = protocols.asked(samples, asking.protocol)
-    if limit is not None and limit < len(asked):
-        asked = [asked[index] for index in sorted(random.Random(seed).sample(range(len(asked)), limit))]
+    asked = [asked[place] for place in draw(len(asked), limit, seed)]
     chosen = {sample.id for sample in asked}
-    by_image: dict[str, list[Sample]] = {sample.image: [] for sample in asked}
-    if shard is not None:
-        by_image = {image: [] for image in _part(list(by_image), shard)}
+    every = list(dict.fromkeys(sample.image for sample in asked))
+    by_image: dict[str, list[Sample]] = {image: [] for image in (shard_images(every, shard) if shard else every)}
     for sample in samples:
         if sample.image in by_image:
             by_image[sample.image].append(sample)
@@ -136,15 +130,6 @@ def choose(
         ImageQuestions(tuple(group), tuple(turn.key for turn in asking.turns(group) if turn.sample_id in chosen))
         for group in by_image.values()
     ]
-
-
-def _part(images: Sequence[str], shard: Shard) -> list[str]:
-    """The images of a shard, in their order."""
-    if shard.of > len(images):
-        raise UsageError(f"{len(images)} images cannot be cut into {shard.of} shards", hint="give fewer shards")
-    ranked = sorted(images, key=lambda image: hashlib.sha256(image.encode()).digest())
-    members = set(ranked[shard.number - 1 :: shard.of])
-    return [image for image in images if image in members]
 
 
 def _checked(data: Path, benchmark: Benchmark) -> Iterator[Sample]:

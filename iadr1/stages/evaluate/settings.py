@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from iadr1.masks import check_segmenter
 from iadr1.models import LoadOptions, ServerOptions
 from iadr1.protocols import Protocol
 from iadr1.records import Task
+from iadr1.stages.scoring.selection import Shard, read_shard
 
 TEXT, LOGPROB = "text", "logprob"
 SCORINGS = (TEXT, LOGPROB)
@@ -56,22 +56,8 @@ _LEAST = {
     **dict.fromkeys(("batch_size", "max_new_tokens", "limit", "concurrency"), 1),
     **dict.fromkeys(("shots", "seed", "retries", "requests_per_minute", "price_prompt", "price_completion"), 0),
 }
-_SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 _CHUNK = 4
 """Requests handed to a server at a time, as a multiple of those under way: none waits for the slowest of a few."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part `number` of `of`, counted from 1."""
-
-    number: int
-    of: int
-
-    @property
-    def folder(self) -> str:
-        """Name of its folder inside the run's."""
-        return f"shard-{self.number}-of-{self.of}"
 
 
 def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
@@ -96,6 +82,7 @@ def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
     protocol = _protocol_of(config, benchmark)
     for name, why in _unread(config, protocol):
         raise UsageError(f"{_option(name)} {getattr(config, name)!r} would not be read: {why}")
+    _check_scoring(config, benchmark, protocol)
     _check_engine(config, protocol)
     return benchmark, protocol
 
@@ -106,14 +93,7 @@ def shard_of(config: EvalConfig) -> Shard | None:
     Raises:
         UsageError: It is not written I/N with 1 <= I <= N.
     """
-    if config.shard is None:
-        return None
-    found = _SHARD.fullmatch(config.shard)
-    if found is None or int(found[1]) > int(found[2]):
-        raise UsageError(
-            f"the shard {config.shard!r} is not written I/N with I from 1 to N", hint="the first of two is 1/2"
-        )
-    return Shard(int(found[1]), int(found[2]))
+    return read_shard(config.shard) if config.shard is not None else None
 
 
 def data_of(config: EvalConfig) -> Path:
@@ -170,9 +150,7 @@ def _protocol_of(config: EvalConfig, benchmark: Benchmark) -> Protocol:
 
 def _unread(config: EvalConfig, protocol: Protocol) -> Iterator[tuple[str, str]]:
     """Settings that were given and that nothing would read, each with the reason."""
-    given = {
-        field.name for field in dataclasses.fields(config) if getattr(config, field.name) != _default(field.name)
-    }
+    given = {field.name for field in dataclasses.fields(config) if getattr(config, field.name) != _default(field.name)}
     rules: list[tuple[tuple[str, ...], bool, str]] = [
         (_ANSWERING, config.export is not None, "--export asks nothing"),
         (_SERVER, config.engine != "server", f"it is for --engine server, the engine is {config.engine!r}"),
@@ -191,12 +169,18 @@ def _default(name: str) -> Any:
     return next(field.default for field in dataclasses.fields(EvalConfig) if field.name == name)
 
 
+def _check_scoring(config: EvalConfig, benchmark: Benchmark, protocol: Protocol) -> None:
+    if config.scoring != LOGPROB:
+        return
+    needs = "--scoring logprob needs options to choose from"
+    if protocol.reading in BOX_READINGS:
+        raise UsageError(f"{needs}; the answers of the protocol {protocol.name!r} are boxes")
+    if benchmark.task == "choice" and not protocol.option:
+        raise UsageError(f"{needs}; the protocol {protocol.name!r} does not show them")
+
+
 def _check_engine(config: EvalConfig, protocol: Protocol) -> None:
     check_segmenter(config.segmenter)
-    if config.scoring == LOGPROB and protocol.reading in BOX_READINGS:
-        raise UsageError(
-            f"--scoring logprob needs options to choose from; the answers of the protocol {protocol.name!r} are boxes"
-        )
     if config.engine != "server":
         return
     if not config.base_url:

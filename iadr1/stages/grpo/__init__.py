@@ -6,36 +6,28 @@ rewards see parsed answers, and a killed run goes on from its last whole checkpo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iadr1.config import GroundConfig, TrainConfig
-from iadr1.errors import UsageError
-from iadr1.models import resolve_model
-from iadr1.provenance import write_run
-from iadr1.records import Sample, resolve_root
+from iadr1.config import TrainConfig
 from iadr1.reports.plots import plot_reward_curve
 from iadr1.rewards import WeightedReward, resolve_reward
 from iadr1.stages.grpo.data import training_rows
 from iadr1.stages.grpo.log import StepLog
 from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.grpo.watch import StepWatch
-from iadr1.stages.training import processes
 from iadr1.stages.training.context import check_run
-from iadr1.stages.training.data import asking_order, load_samples
-from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
-from iadr1.stages.training.hub import check_push, publish
+from iadr1.stages.training.data import asking_order
+from iadr1.stages.training.folder import last_checkpoint, rewind_log
+from iadr1.stages.training.job import Job, OnNote, begin, conclude, load_data
 from iadr1.stages.training.limits import check_grpo, total_steps
-from iadr1.stages.training.lineage import trained_on, write_card
 
 if TYPE_CHECKING:
     from iadr1.models.vision import VisionCache
 
 OnLog = Callable[[dict[str, float]], None]
-OnNote = Callable[[str], None]
 
 VISION_CACHE_BYTES = 1_000_000_000
 """Room for what a frozen vision tower said about images."""
@@ -73,16 +65,6 @@ class TrainSummary:
     warnings: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What a run trains on and from, checked."""
-
-    samples: list[Sample]
-    root: Path
-    base: str
-    rewards: list[WeightedReward]
-
-
 def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | None = None) -> TrainSummary:
     """Train a model with GRPO and leave everything in `config.out`.
 
@@ -102,43 +84,24 @@ def run(config: TrainConfig, *, on_log: OnLog | None = None, on_note: OnNote | N
     """
     check_grpo(config)
     rewards = resolve_reward(config.reward)
-    samples, root = _load_data(config)
-    base = str(resolve_model(config.model))
-    info = open_run("ground" if isinstance(config, GroundConfig) else "train", config)
-    started, note = time.monotonic(), on_note or (lambda line: None)
-    if info["state"] == "finished":
-        publish(config, info, note)
-        return _summary(config, info, resumed_from=None, already_finished=True)
-    if config.push_to_hub is not None:
-        check_push(config.push_to_hub)
-    if processes.is_first():
-        info |= trained_on(config, samples, root, base=base)
-    job = _Job(samples, root, base, rewards)
-    steps, resumed_from = _train(config, info, job, on_log=on_log, on_note=note)
-    info |= {"state": "finished", **_figures(steps), "wall_seconds": round(time.monotonic() - started, 1)}
-    if not processes.is_first():
-        return _summary(config, info, resumed_from=resumed_from, already_finished=False)
-    _draw(config, steps)
-    reached = (
-        f"GRPO with reward `{config.reward}`: mean reward {info['reward_start']:.3f} in the first tenth of the steps, "
-        f"{info['reward_end']:.3f} in the last."
+    job = begin(config, *load_data(config), note=on_note)
+    if job.finished:
+        return _summary(config, job.info, resumed_from=None, already_finished=True)
+    steps, resumed_from = _train(config, job, rewards, on_log=on_log)
+    figures = _figures(steps)
+    conclude(
+        job,
+        config,
+        figures,
+        draw=lambda: _draw(config, steps),
+        reached=f"GRPO with reward `{config.reward}`: mean reward {figures['reward_start']:.3f} in the first tenth of "
+        f"the steps, {figures['reward_end']:.3f} in the last.",
     )
-    write_card(config, info, figures=reached)
-    write_run(config.out, info)
-    publish(config, info, note)
-    return _summary(config, info, resumed_from=resumed_from, already_finished=False)
-
-
-def _load_data(config: TrainConfig) -> tuple[list[Sample], Path]:
-    if not config.data.is_file():
-        hint = f"'iadr1 prepare' writes {type(config)().data}"
-        raise UsageError(f"no samples file {str(config.data)!r}", hint=hint)
-    root = resolve_root(config.data, config.root)
-    return load_samples(config, root), root
+    return _summary(config, job.info, resumed_from=resumed_from, already_finished=False)
 
 
 def _train(
-    config: TrainConfig, info: dict[str, Any], job: _Job, *, on_log: OnLog | None, on_note: OnNote
+    config: TrainConfig, job: Job, rewards: list[WeightedReward], *, on_log: OnLog | None
 ) -> tuple[list[StepLog], int | None]:
     """Train from the base or the last checkpoint and save; the log of all steps, and the step it went on from."""
     # These load torch, only now that everything cheap has been checked.
@@ -152,16 +115,17 @@ def _train(
     from iadr1.stages.training.quiet import quiet
     from iadr1.stages.training.recorder import Recorder
 
+    info = job.info
     with quiet():
         # A question is asked `generations` times; on one device first, then on as many as there are.
         questions = config.batch_size * config.gradient_accumulation // config.generations
         settings = trainer_settings(
-            config, job.rewards, steps=total_steps(config, samples=len(job.samples), a_step=max(1, questions))
+            config, rewards, steps=total_steps(config, samples=len(job.samples), a_step=max(1, questions))
         )
         if config.difficulty:
-            asked = Asked(job.base, job.rewards)
+            asked = Asked(job.base, rewards)
             kept, info["difficulty"] = keep_useful(
-                config, job.samples, job.root, asked=asked, settings=settings, note=on_note
+                config, job.samples, job.root, asked=asked, settings=settings, note=job.note
             )
             job = replace(job, samples=kept)
         questions = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
@@ -171,10 +135,10 @@ def _train(
         profile = loaded.profile
         log, first = config.out / "log.jsonl", settings.process_index == 0
         earlier = rewind_log(log, loaded.done, StepLog, rewrite=first)
-        answers = AnswerLog(config.out, job.rewards, generations=config.generations)
+        answers = AnswerLog(config.out, rewards, generations=config.generations)
         if first:
             answers.rewind(loaded.done)
-        watch = StepWatch(config.out, info, steps, note=on_note, on_log=on_log)
+        watch = StepWatch(config.out, info, steps, note=job.note, on_log=on_log)
         watch.replay(earlier)
         recorder = Recorder(log, config_hash=info["config_hash"], entry=watch.entry, on_log=watch.on_log)
         order = asking_order(len(job.samples), questions * steps, seed=config.seed)
@@ -183,7 +147,7 @@ def _train(
             settings,
             rows=training_rows(job.samples, job.root, profile, shots=config.shots, order=order),
             processor=loaded.processor,
-            functions=Scorer(job.rewards, profile, keep=config.completions).functions(),
+            functions=Scorer(rewards, profile, keep=config.completions).functions(),
             callback=recorder,
             peft_config=policy.adapters(config, profile),
         )
@@ -194,7 +158,7 @@ def _train(
         phases = Phases(trainer, loaded.checkpoint)
         if first and config.completions:
             watch.on_step = lambda: answers.write(trainer._logs)
-        table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
+        table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=job.note)
     info.setdefault("base_licence", profile.licence)
     info["steps"] = steps
     info["warnings"] = watch.told

@@ -6,26 +6,19 @@ only.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from iadr1.config import SftConfig
-from iadr1.errors import UsageError
-from iadr1.models import resolve_model
-from iadr1.provenance import write_run
-from iadr1.records import Sample, resolve_root
 from iadr1.reports.plots import plot_loss_curve
 from iadr1.stages.sft.data import check_targets, training_rows
 from iadr1.stages.sft.log import SftStep, step_log
-from iadr1.stages.training import processes
 from iadr1.stages.training.context import check_run
-from iadr1.stages.training.data import asking_order, load_samples
-from iadr1.stages.training.folder import last_checkpoint, open_run, rewind_log
-from iadr1.stages.training.hub import check_push, publish
+from iadr1.stages.training.data import asking_order
+from iadr1.stages.training.folder import last_checkpoint, rewind_log
+from iadr1.stages.training.job import Job, begin, conclude, load_data
 from iadr1.stages.training.limits import check_sft, total_steps
-from iadr1.stages.training.lineage import trained_on, write_card
 
 
 @dataclass(frozen=True)
@@ -72,60 +65,38 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         MissingExtraError: The training packages are not installed.
     """
     answer_format = check_sft(config)
-    if not config.data.is_file():
-        raise UsageError(f"no samples file {str(config.data)!r}", hint="'iadr1 prepare' writes data/anomaly.jsonl")
-    root = resolve_root(config.data, config.root)
-    samples = load_samples(config, root)
+    samples, root = load_data(config)
     check_targets(samples, answer_format, where=str(config.data))
-    base = str(resolve_model(config.model))
-    info = open_run("sft", config)
-    started, note = time.monotonic(), on_note or (lambda line: None)
-    if info["state"] == "finished":
-        publish(config, info, note)
-        return _summary(config, info, resumed_from=None, already_finished=True)
-    if config.push_to_hub is not None:
-        check_push(config.push_to_hub)
-    if processes.is_first():
-        info |= trained_on(config, samples, root, base=base)
-    steps, resumed_from = _train(config, info, samples=samples, root=root, base=base, on_log=on_log, on_note=note)
+    job = begin(config, samples, root, note=on_note)
+    if job.finished:
+        return _summary(config, job.info, resumed_from=None, already_finished=True)
+    steps, resumed_from = _train(config, job, on_log=on_log)
     few = max(1, len(steps) // 10)
-    info |= {
-        "state": "finished",
-        "steps": steps[-1].step,
-        "loss_start": sum(entry.loss for entry in steps[:few]) / few,
-        "loss_end": sum(entry.loss for entry in steps[-few:]) / few,
-        "wall_seconds": round(time.monotonic() - started, 1),
-    }
-    if not processes.is_first():
-        return _summary(config, info, resumed_from=resumed_from, already_finished=False)
-    plot_loss_curve(
-        config.out / "loss_curve.png",
-        steps=[entry.step for entry in steps],
-        loss=[entry.loss for entry in steps],
-        title=f"SFT from {Path(config.model).name}",
+    start, end = (sum(entry.loss for entry in part) / few for part in (steps[:few], steps[-few:]))
+    conclude(
+        job,
+        config,
+        {"steps": steps[-1].step, "loss_start": start, "loss_end": end},
+        draw=lambda: _draw(config, steps),
+        reached=f"Loss {start:.3f} in the first tenth of the steps, {end:.3f} in the last.",
     )
-    reached = f"Loss {info['loss_start']:.3f} in the first tenth of the steps, {info['loss_end']:.3f} in the last."
-    write_card(config, info, figures=reached)
-    write_run(config.out, info)
-    publish(config, info, note)
-    return _summary(config, info, resumed_from=resumed_from, already_finished=False)
+    return _summary(config, job.info, resumed_from=resumed_from, already_finished=False)
 
 
-def _train(
-    config: SftConfig, info: dict[str, Any], *, samples: list[Sample], root: Path, base: str, on_log: Any, on_note: Any
-) -> tuple[list[SftStep], int | None]:
+def _train(config: SftConfig, job: Job, *, on_log: Any) -> tuple[list[SftStep], int | None]:
     # These load torch, only now that everything cheap has been checked.
     from iadr1.stages.sft.trainer import make_trainer, trainer_settings
     from iadr1.stages.training import policy, session
     from iadr1.stages.training.quiet import quiet
     from iadr1.stages.training.recorder import Recorder
 
+    samples, root, info = job.samples, job.root, job.info
     with quiet():
         a_step = config.batch_size * config.gradient_accumulation
         settings = trainer_settings(config, steps=total_steps(config, samples=len(samples), a_step=a_step))
         a_step *= settings.world_size
         settings.max_steps = steps = total_steps(config, samples=len(samples), a_step=a_step)
-        loaded = session.load(config, base, last_checkpoint(config.out, info["config_hash"]))
+        loaded = session.load(config, job.base, last_checkpoint(config.out, info["config_hash"]))
         check_run(config, samples, root, loaded)
         profile = loaded.profile
         log = config.out / "log.jsonl"
@@ -148,10 +119,19 @@ def _train(
             callback=recorder,
             peft_config=policy.adapters(config, profile),
         )
-        table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=on_note)
+        table = session.finish(trainer, config, loaded, recorder=recorder, steps=steps, note=job.note)
     info.setdefault("base_licence", profile.licence)
     info["parameters"] = [vars(row) for row in table]
     return [*earlier, *recorder.steps], loaded.done if loaded.checkpoint else None
+
+
+def _draw(config: SftConfig, steps: list[SftStep]) -> None:
+    plot_loss_curve(
+        config.out / "loss_curve.png",
+        steps=[entry.step for entry in steps],
+        loss=[entry.loss for entry in steps],
+        title=f"SFT from {Path(config.model).name}",
+    )
 
 
 def _summary(

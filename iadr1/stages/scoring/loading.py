@@ -1,0 +1,155 @@
+"""A run's answers beside the questions they answer: complete, of one protocol, one model and one data version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iadr1.errors import DataError, UsageError
+from iadr1.images import file_sha256
+from iadr1.metrics.mmad import AnswerRecord
+from iadr1.records import Task
+from iadr1.stages.scoring.gaps import Gaps, find_gaps, listed, refuse_gaps
+from iadr1.stages.scoring.overlap import FoundLeaks, read_leaks
+from iadr1.stages.scoring.reading import Answer, Item, Question, read_answers, read_questions
+from iadr1.stages.scoring.runs import RunInfo, find_parts, one_run
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run that can be scored.
+
+    Attributes:
+        path: The file, or the folder of shards, that its answers are from.
+        parts: The files of its answers.
+        items: Key of the prediction -> question and answer, in the benchmark's order.
+        about: What `metrics.json` says of the run: benchmark, model, protocol, hashes, and what is left out.
+        gaps: What is missing or doubled; empty unless `partial` was asked for.
+        task: The task of its questions.
+        run: What `run.json` says; empty for answers of others.
+        leaks: What is known of trained images; None where nothing is.
+        records: What the published script would read, in its order; None where that follows from `items`.
+    """
+
+    path: Path
+    parts: tuple[Path, ...]
+    items: Mapping[str, Item]
+    about: Mapping[str, Any]
+    gaps: Gaps
+    task: Task
+    run: RunInfo
+    leaks: FoundLeaks | None = None
+    records: Sequence[AnswerRecord] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+
+def load(path: Path, *, data: Path | None = None, leaks: Path | None = None, partial: bool = False) -> Loaded:
+    """Read predictions and the questions they answer.
+
+    Args:
+        path: `predictions.jsonl`, the folder it lies in, or the folder of a run's shards.
+        data: The samples file; by default the one that `run.json` beside the predictions names.
+        leaks: The leak manifest; by default the one that `run.json` names, where it names one.
+        partial: Score what is there where answers, or whole shards, are missing or doubled.
+
+    Raises:
+        UsageError: A file is missing, or the answers are of another protocol, model or data version.
+        DataError: A record is broken, or answers are missing, doubled or for questions that are not in the file.
+    """
+    parts, absent = find_parts(path)
+    path = path if len(parts) + len(absent) > 1 else parts[0]
+    answers = [answer for part in parts for answer in read_answers(part)]
+    runs = one_run(parts)
+    run = runs[0]
+    protocol, model = _one_model(path, answers, run)
+    data, digest = _samples_file(path, run, data)
+    every = read_questions(data)
+    questions = run.asked(every, whole=path.is_dir())
+    wanted = {key: question for question in questions for key in run.keys(question)}
+    by_key = _first_answers(path, data, answers, wanted)
+    gaps = find_gaps(list(wanted), [answer.key for answer in answers], shards=absent)
+    refuse_gaps(gaps, path, partial=partial)
+    name, _, fingerprint = model.rpartition("@")
+    about = {
+        "benchmark": run.entry("config").get("benchmark"),
+        "model": name or fingerprint,
+        "model_fingerprint": fingerprint if name else None,
+        "engine": answers[0].engine,
+        "protocol": {**{key: run.entry("protocol").get(key) for key in ("name", "version")}, "hash": protocol},
+        "shots": run.definition.get("shots", run.entry("config").get("shots")),
+        "scoring": run.values.get("scoring", run.entry("config").get("scoring")),
+        "data": {"path": str(data), "sha256": digest},
+        "predictions": _described(path, parts),
+    }
+    return Loaded(
+        path=path,
+        parts=tuple(parts),
+        items={key: Item(question, by_key[key]) for key, question in wanted.items() if key in by_key},
+        about=about,
+        gaps=gaps,
+        task=questions[0].task,
+        run=run,
+        leaks=read_leaks(runs, questions, given=leaks),
+    )
+
+
+def _described(path: Path, parts: Sequence[Path]) -> dict[str, Any]:
+    if path.is_dir():
+        return {"path": str(path), "shards": {part.parent.name: file_sha256(part) for part in parts}}
+    return {"path": str(path), "sha256": file_sha256(path)}
+
+
+def _one_model(path: Path, answers: Sequence[Answer], run: RunInfo) -> tuple[str, str]:
+    """The protocol and the model of all answers."""
+    if not answers:
+        raise DataError("there is no prediction in it", where=str(path))
+    for what, found in (("protocols", {a.protocol for a in answers}), ("models", {a.model for a in answers})):
+        if len(found) > 1:
+            raise UsageError(f"its answers are of {len(found)} {what}: {listed(sorted(found))}", where=str(path))
+    protocol = answers[0].protocol
+    if run.protocol not in (None, protocol):
+        raise UsageError(
+            f"its answers are of the protocol {protocol}, its run is of the protocol {run.protocol}",
+            where=str(path),
+            hint=f"{run.path} belongs to other predictions",
+        )
+    return protocol, answers[0].model
+
+
+def _samples_file(path: Path, run: RunInfo, given: Path | None) -> tuple[Path, str]:
+    """The samples file and its SHA-256, the one that was asked where this is known."""
+    if given is None and run.data is None:
+        raise UsageError("nothing says which samples it answers", where=str(path), hint="give the file with --data")
+    data = given if given is not None else run.data[0] if run.data else Path()
+    if not data.is_file():
+        raise UsageError(f"no samples file {str(data)!r}", where=str(path), hint="say where it is with --data")
+    digest = file_sha256(data)
+    if run.data is not None and run.data[1] != digest:
+        raise UsageError(
+            f"its answers are for samples with the SHA-256 {run.data[1]}, {data} has {digest}",
+            where=str(path),
+            hint="give the samples file that was asked with --data",
+        )
+    return data, digest
+
+
+def _first_answers(
+    path: Path, data: Path, answers: Sequence[Answer], wanted: Mapping[str, Question]
+) -> dict[str, Answer]:
+    by_key: dict[str, Answer] = {}
+    for answer in answers:
+        by_key.setdefault(answer.key, answer)
+    strange = [key for key in by_key if key not in wanted]
+    if strange:
+        raise DataError(
+            f"{len(strange)} answers are to questions that {data} does not have: {listed(strange)}",
+            where=str(path),
+            hint="give the samples file that was asked with --data",
+        )
+    return by_key

@@ -1,0 +1,140 @@
+"""Which questions are about images, or categories, that the model was trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from iadr1 import leaks
+from iadr1.errors import UsageError
+from iadr1.images import file_sha256
+from iadr1.records import Sample
+from iadr1.stages.scoring.reading import Item, Question, read_lines
+from iadr1.stages.scoring.runs import RunInfo
+
+FOUND = "leaks.jsonl"
+"""What was found about each image, in the evaluation's folder."""
+TRAINED_CATEGORIES = "trained categories"
+"""Split of the samples that are not marked as held out, where there is no manifest to tell more."""
+INCLUDED = "includes_trained_images"
+"""Key of `metrics.json`: how many images the figures of all samples include that the model was trained on."""
+
+_WORDS: dict[leaks.Split, str] = {
+    leaks.HELD_OUT_IMAGES: "are held-out ones of trained categories",
+    leaks.HELD_OUT_CATEGORIES: "are of held-out categories",
+    leaks.TRAINED_IMAGES: "were trained on",
+}
+
+
+@dataclass(frozen=True)
+class FoundLeaks:
+    """A run's images beside what the model was trained on.
+
+    Attributes:
+        manifest: The file that says what the model was trained on.
+        sha256: Of that file.
+        report: What was found about each image.
+        images: Split -> number of images.
+    """
+
+    manifest: Path
+    sha256: str
+    report: leaks.LeakReport
+    images: Counter[leaks.Split]
+
+    def figures(self) -> dict[str, Any]:
+        """What `metrics.json` and `run.json` hold under `leaks`."""
+        return {
+            "manifest": str(self.manifest),
+            "sha256": self.sha256,
+            "images": {split: self.images[split] for split in leaks.SPLITS},
+            "near": len(self.report.near),
+        }
+
+    def sentence(self) -> str:
+        """The same in words, for below a table."""
+        parts = [f"{self.images[split]} {words}" for split, words in _WORDS.items() if self.images[split]]
+        near = f"; {len(self.report.near)} look like a trained image, see {FOUND}" if self.report.near else ""
+        return f"By {self.manifest.name}, of {self.images.total()} images {', '.join(parts)}{near}."
+
+
+def split_of(report: leaks.LeakReport, question: Question | Sample) -> leaks.Split:
+    """Where a question counts; `LeakReport.split` reads nothing that a `Question` lacks."""
+    return report.split(cast("Sample", question))
+
+
+def count_images(report: leaks.LeakReport, questions: Iterable[Question | Sample]) -> Counter[leaks.Split]:
+    """Split -> number of images, each counted by its first question."""
+    first: dict[str, Question | Sample] = {}
+    for question in questions:
+        first.setdefault(question.image, question)
+    return Counter(split_of(report, question) for question in first.values())
+
+
+def read_leaks(runs: Sequence[RunInfo], questions: Sequence[Question], *, given: Path | None) -> FoundLeaks | None:
+    """What a run found about its images when it asked about them; None where it knew of no training.
+
+    Args:
+        runs: The run, or all shards of it.
+        questions: What was asked.
+        given: Where the manifest is now; by default where the run says.
+
+    Raises:
+        UsageError: The manifest is not there, or is not the one the run was compared with; or the run names none.
+        DataError: The manifest or `leaks.jsonl` is broken, or misses images.
+    """
+    entry = runs[0].entry("leaks")
+    if not entry:
+        if given is not None:
+            raise UsageError(
+                "the run was compared with no leak manifest", where=str(runs[0].path), hint="give --leaks to 'iadr1 eval'"
+            )
+        return None
+    path = given if given is not None else Path(str(entry.get("manifest")))
+    if not path.is_file():
+        raise UsageError(
+            f"no leak manifest {str(path)!r}, which tells held-out categories from trained ones",
+            where=str(runs[0].path),
+            hint="say where it is with --leaks",
+        )
+    digest = file_sha256(path)
+    if digest != entry.get("sha256"):
+        raise UsageError(
+            f"the run was compared with a leak manifest with the SHA-256 {entry.get('sha256')}, {path} has {digest}",
+            where=str(runs[0].path),
+            hint="give that one with --leaks",
+        )
+    manifest = leaks.read_manifest(path)
+    found = {
+        match.image: match
+        for run in runs
+        for match in read_lines(run.path.with_name(FOUND), leaks.ImageMatch, what="leak record")
+    }
+    absent = {question.image for question in questions}.difference(found)
+    if absent and len(runs) == 1:
+        raise UsageError(
+            f"{FOUND} says nothing of {len(absent)} images: {min(absent)} ...", where=str(runs[0].path.with_name(FOUND))
+        )
+    report = leaks.LeakReport(found, leaks.trained_categories(manifest), any(q.held_out for q in questions))
+    there = [question for question in questions if question.image in found]
+    return FoundLeaks(path, digest, report, count_images(report, there))
+
+
+def splits(items: Sequence[Item], found: FoundLeaks | None) -> dict[str, list[Item]]:
+    """The items of each split that has some.
+
+    Without a manifest the samples' own marks tell held-out from trained categories; where none is marked, nothing is
+    known and there is no split.
+    """
+    parts: dict[str, list[Item]] = {}
+    if found is not None:
+        parts = {split: [] for split in leaks.SPLITS}
+        for item in items:
+            parts[split_of(found.report, item.question)].append(item)
+    elif any(item.question.held_out for item in items):
+        parts[leaks.HELD_OUT_CATEGORIES] = [item for item in items if item.question.held_out]
+        parts[TRAINED_CATEGORIES] = [item for item in items if not item.question.held_out]
+    return {name: part for name, part in parts.items() if part}

@@ -1,0 +1,158 @@
+"""The run that predictions belong to: its `run.json`, and the folders of a run that was cut into shards."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from iadr1.errors import DataError, UsageError
+from iadr1.stages.scoring.reading import Question
+from iadr1.stages.scoring.selection import Shard, draw, read_shard, shard_images
+
+PREDICTIONS = "predictions.jsonl"
+_FOLDER = re.compile(r"shard-([1-9]\d*)-of-([1-9]\d*)")
+
+
+class RunInfo:
+    """What the `run.json` beside a predictions file says of the run; empty where there is none.
+
+    Attributes:
+        path: The file.
+        values: Its content.
+    """
+
+    def __init__(self, predictions: Path) -> None:
+        self.path = predictions.with_name("run.json")
+        self.values: Mapping[str, Any] = self._read() if self.path.exists() else {}
+
+    def _read(self) -> Mapping[str, Any]:
+        try:
+            value = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read: {error}", where=str(self.path)) from error
+        if not isinstance(value, dict):
+            raise DataError("not an object", where=str(self.path))
+        return value
+
+    def entry(self, name: str) -> Mapping[str, Any]:
+        """One of its objects; empty where it has none of this name."""
+        value = self.values.get(name)
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def protocol(self) -> str | None:
+        """Hash of the protocol that was asked under."""
+        value = self.entry("protocol").get("hash")
+        return value if isinstance(value, str) else None
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """What decides an answer under this protocol, as `Protocol.definition` gives it; empty where not known."""
+        value = self.entry("protocol").get("definition")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def data(self) -> tuple[Path, str] | None:
+        """The samples file that was asked, the first of its data, and its SHA-256."""
+        entries = list(self.entry("data").items())
+        return (Path(entries[0][0]), str(entries[0][1])) if entries else None
+
+    @property
+    def shard(self) -> Shard | None:
+        """The part of the questions that was asked; None for all."""
+        text = self.entry("config").get("shard")
+        return read_shard(text) if isinstance(text, str) else None
+
+    @property
+    def conditions(self) -> Mapping[str, object]:
+        """What must be equal for two shards to be of one run."""
+        config = self.entry("config")
+        return {
+            "the protocol": self.protocol,
+            "the model": self.values.get("model_fingerprint"),
+            "the data": self.data[1] if self.data else None,
+            "the leak manifest": self.entry("leaks").get("sha256"),
+            **{name: config.get(name) for name in ("limit", "seed", "scoring", "dtype")},
+        }
+
+    def asked(self, questions: Sequence[Question], *, whole: bool = False) -> list[Question]:
+        """The questions that the run asked, in the file's order.
+
+        They are all, or where the protocol asks the first of each image those; as many of them as the run's `limit`;
+        and of these the ones about its shard's images.
+
+        Args:
+            questions: All of the samples file.
+            whole: Those of all shards.
+        """
+        if self.definition.get("questions") == "first":
+            first = {question.image: question for question in reversed(questions)}
+            questions = [question for question in questions if first[question.image] is question]
+        limit, seed = self.entry("config").get("limit"), self.entry("config").get("seed")
+        if isinstance(limit, int) and not isinstance(seed, int):
+            raise DataError("it names a limit without the seed of its draw", where=str(self.path))
+        places = draw(len(questions), limit if isinstance(limit, int) else None, seed if isinstance(seed, int) else 0)
+        chosen = [questions[place] for place in places]
+        if whole or self.shard is None:
+            return chosen
+        images = set(shard_images(list(dict.fromkeys(question.image for question in chosen)), self.shard))
+        return [question for question in chosen if question.image in images]
+
+    def keys(self, question: Question) -> list[str]:
+        """The keys of the predictions that answer a question: one, or one for each rotation of its options."""
+        turns = len(question.options) if self.definition.get("option_order") == "circular" else 1
+        return [question.id, *(f"{question.id}#{rotation}" for rotation in range(1, turns))]
+
+
+def find_parts(path: Path) -> tuple[list[Path], list[str]]:
+    """The prediction files that a place holds, and the names of shards that are not there.
+
+    Args:
+        path: A predictions file, the folder it lies in, or a folder of shards `shard-I-of-N`.
+
+    Raises:
+        UsageError: The folder holds both, or shards of two runs, or nothing of either.
+    """
+    if not path.is_dir():
+        return [path], []
+    shards = {found[0]: int(found[2]) for place in path.iterdir() if (found := _FOLDER.fullmatch(place.name))}
+    single = path / PREDICTIONS
+    if not shards:
+        return [single], []
+    if single.exists():
+        raise UsageError(
+            f"it holds {PREDICTIONS} and shards", where=str(path), hint=f"name {single}, or move it away to score both"
+        )
+    if len(set(shards.values())) > 1:
+        raise UsageError(f"its shards are of several runs: {', '.join(sorted(shards))}", where=str(path))
+    number = next(iter(shards.values()))
+    names = [Shard(place, number).folder for place in range(1, number + 1)]
+    there = [name for name in names if (path / name / PREDICTIONS).is_file()]
+    if not there:
+        raise UsageError(f"none of its shards holds {PREDICTIONS}", where=str(path), hint="run 'iadr1 eval' first")
+    return [path / name / PREDICTIONS for name in there], [name for name in names if name not in there]
+
+
+def one_run(parts: Sequence[Path]) -> list[RunInfo]:
+    """The `run.json` of each part.
+
+    Raises:
+        UsageError: They are of different runs, or a part is not the shard that its folder is named after.
+    """
+    runs = [RunInfo(part) for part in parts]
+    first = runs[0]
+    for run in runs[1:]:
+        for what, value in run.conditions.items():
+            if value != first.conditions[what]:
+                raise UsageError(
+                    f"{first.path} is of {what} {first.conditions[what]}, {run.path} of {value}",
+                    hint="shards of one run have the same settings; ask the odd one again",
+                )
+    for part, run in zip(parts, runs, strict=True):
+        name = part.parent.name
+        if len(parts) > 1 and (run.shard is None or run.shard.folder != name):
+            raise UsageError(f"it is not the run of {name}: its shard is {run.entry('config').get('shard')}", where=str(run.path))
+    return runs

@@ -1,0 +1,104 @@
+"""What every training run does before its trainer and after it, whatever the trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iadr1.config import TrainingConfig
+from iadr1.errors import UsageError
+from iadr1.models import resolve_model
+from iadr1.provenance import write_run
+from iadr1.records import Sample, resolve_root
+from iadr1.stages.training import processes
+from iadr1.stages.training.data import load_samples
+from iadr1.stages.training.folder import open_run
+from iadr1.stages.training.hub import check_push, publish
+from iadr1.stages.training.lineage import trained_on, write_card
+
+OnNote = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run trains on and from, checked, and its folder opened.
+
+    Attributes:
+        samples: What it trains on.
+        root: The folder of their images.
+        base: The model it starts from: a folder or a hub id.
+        info: What `run.json` holds; the run adds to it.
+        note: Takes lines for the user.
+        started: When this call began (`time.monotonic`).
+    """
+
+    samples: list[Sample]
+    root: Path
+    base: str
+    info: dict[str, Any]
+    note: OnNote
+    started: float
+
+    @property
+    def finished(self) -> bool:
+        """The folder holds this very run, finished."""
+        return bool(self.info["state"] == "finished")
+
+
+def load_data(config: TrainingConfig) -> tuple[list[Sample], Path]:
+    """The samples of a run and the folder of their images.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: Broken samples or missing images.
+    """
+    if not config.data.is_file():
+        hint = f"'iadr1 prepare' writes {type(config)().data}"
+        raise UsageError(f"no samples file {str(config.data)!r}", hint=hint)
+    root = resolve_root(config.data, config.root)
+    return load_samples(config, root), root
+
+
+def begin(config: TrainingConfig, samples: list[Sample], root: Path, *, note: OnNote | None) -> Job:
+    """Open the run's folder, and write down what it trains on; a finished run is only pushed, where that is asked.
+
+    Raises:
+        UsageError: A folder that belongs to another run, or a hub that cannot be pushed to.
+        ModelError: The model cannot be found.
+        OutputError: The folder cannot be written to.
+    """
+    base = str(resolve_model(config.model))
+    info = open_run(config.STAGE, config)
+    job = Job(samples, root, base, info, note or (lambda line: None), time.monotonic())
+    if job.finished:
+        publish(config, info, job.note)
+        return job
+    if config.push_to_hub is not None:
+        check_push(config.push_to_hub)
+    if processes.is_first():
+        info |= trained_on(config, samples, root, base=base)
+    return job
+
+
+def conclude(
+    job: Job, config: TrainingConfig, figures: Mapping[str, Any], *, draw: Callable[[], None], reached: str
+) -> None:
+    """Write down what a run reached: figures, curve, model card, and the push where it is asked for.
+
+    Args:
+        job: The run.
+        config: Its settings.
+        figures: What `run.json` says it reached.
+        draw: Draws its curve.
+        reached: The same in words, for the model card.
+    """
+    job.info.update(state="finished", **figures, wall_seconds=round(time.monotonic() - job.started, 1))
+    if not processes.is_first():
+        return
+    draw()
+    write_card(config, job.info, figures=reached)
+    write_run(config.out, job.info)
+    publish(config, job.info, job.note)
