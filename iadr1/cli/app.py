@@ -11,7 +11,21 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import completions, convert, data, detect, evaluate, model, prepare, recipes, rewards, score, sft, train
+from iadr1.cli import (
+    completions,
+    convert,
+    data,
+    detect,
+    evaluate,
+    model,
+    prepare,
+    protocols,
+    recipes,
+    rewards,
+    score,
+    sft,
+    train,
+)
 from iadr1.cli.options import keys_text
 
 _EPILOG = (
@@ -94,6 +108,11 @@ _add("convert", convert.convert, convert.EPILOG)
 
 _model = _add_group("model", model.HELP)
 _add("merge", model.merge, model.MERGE_EPILOG, group=_model)
+
+_protocols = _add_group("protocols", protocols.HELP)
+_add("ls", protocols.ls, protocols.LS_EPILOG, group=_protocols)
+_add("show", protocols.show, protocols.SHOW_EPILOG, group=_protocols)
+_add("cp", protocols.cp, protocols.CP_EPILOG, group=_protocols)
 
 _recipes = _add_group("recipes", recipes.HELP)
 _add("ls", recipes.ls, recipes.LS_EPILOG, group=_recipes)

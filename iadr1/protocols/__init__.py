@@ -5,12 +5,13 @@ A protocol is one YAML file of this folder, or a user's own. `turns` says what i
 """
 
 from iadr1.protocols.asking import Knowledge, asked, fit, turns
-from iadr1.protocols.base import Part, Protocol, Turn
+from iadr1.protocols.base import IMAGE_SLOT, Part, Protocol, Turn
 from iadr1.protocols.changes import vary
 from iadr1.protocols.files import find, load, names
 from iadr1.protocols.reading import Reading, letters, own_letter, read
 
 __all__ = [
+    "IMAGE_SLOT",
     "Knowledge",
     "Part",
     "Protocol",

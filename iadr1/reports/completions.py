@@ -29,7 +29,7 @@ class ScoredAnswer:
         image: The sample's image, relative to the root of its data.
         prompt: The text of the prompt.
         completion: What the model wrote.
-        truth: The right answer.
+        truth: The right answer; boxes as the model would write them.
         rewards: Value of each reward; None where it does not apply.
         reward: Their weighted sum.
         advantage: How much better it is than the group, as the trainer used it.

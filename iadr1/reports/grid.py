@@ -6,12 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 Row = tuple[str, Sequence[str]]
 """Label and cells."""
+
+_WIDTH = 80
+"""Columns of a terminal."""
+_MOST_LABEL = 34
+"""Widest first column of a terminal's table; longer labels are folded."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,61 @@ class Grid:
 
 
 def to_rich(grid: Grid) -> Table:
-    """The table for a rich console, with the `brief` rows of each group."""
-    table = Table(title=Text(grid.title), caption=Text(grid.note), caption_justify="left", box=SIMPLE, padding=0)
-    table.add_column("", overflow="fold")
-    for _, heading in grid.columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for group in grid.groups:
-        rows = group.rows if group.brief is None else group.brief
-        if group.heading and rows:
-            table.add_row(Text(group.heading, style="italic"))
-        for place, (label, cells) in enumerate(rows, start=1):
-            table.add_row(Text(label), *map(Text, cells), end_section=place == len(rows))
+    """The table for a rich console, with the `brief` rows of each group, at most 80 columns wide.
+
+    Columns that do not fit beside each other stand in several blocks, one below the other.
+    """
+    groups = [(group.heading, group.rows if group.brief is None else group.brief) for group in grid.groups]
+    rows = [row for _, members in groups for row in members]
+    first = min(_MOST_LABEL, max((cell_len(label) for label, _ in rows), default=0))
+    widths = [
+        1 + max(cell_len(text) for text in (*heading.split("\n"), *(cells[place] for _, cells in rows)))
+        for place, (_, heading) in enumerate(grid.columns)
+    ]
+    table = Table.grid()
+    table.title = Text(grid.title)
+    table.add_column(max_width=_WIDTH, overflow="fold")
+    for places in _blocks(widths, _WIDTH - first):
+        block = [first, *(widths[place] for place in places)]
+        headings = "", [heading for _, heading in grid.columns]
+        table.add_row("")
+        table.add_row(_part([headings], block, places))
+        table.add_row(Text("\N{BOX DRAWINGS LIGHT HORIZONTAL}" * sum(block)))
+        for number, (heading, members) in enumerate(group for group in groups if group[1]):
+            if number:
+                table.add_row("")
+            if heading:
+                table.add_row(Text(heading, style="italic"))
+            table.add_row(_part(members, block, places))
+    if grid.note:
+        table.add_row("")
+        table.add_row(Text(grid.note, style="dim"))
     return table
+
+
+def _blocks(widths: Sequence[int], available: int) -> list[list[int]]:
+    """Columns by place, as many in a block as its width holds, at least one."""
+    blocks: list[list[int]] = [[]]
+    for place, width in enumerate(widths):
+        if blocks[-1] and sum(widths[other] for other in blocks[-1]) + width > available:
+            blocks.append([])
+        blocks[-1].append(place)
+    return blocks
+
+
+def _part(rows: Sequence[Row], widths: Sequence[int], places: Sequence[int]) -> Table:
+    """Rows with the columns of these places, each of its own width."""
+    part = Table.grid()
+    for number, width in enumerate(widths):
+        part.add_column(
+            width=width,
+            justify="right" if number else "left",
+            vertical="bottom",
+            overflow="fold" if number == 0 else "ellipsis",
+        )
+    for label, cells in rows:
+        part.add_row(Text(label), *(Text(cells[place]) for place in places))
+    return part
 
 
 def to_markdown(grid: Grid) -> str:

@@ -141,10 +141,12 @@ def test_rewards_hand_over_each_answer_once() -> None:
     target = sample(4, task="grounding", options={}, answer="", defects=(Defect(type="x", box=(0, 0, 40.5, 40)),))
     texts = ["<think>The answer is A.</think><answer>A</answer>", "rubbish", "rubbish"]
     (rows,) = scored(texts, [sample(0), sample(1), target], keep=True).values()
+    written = '[{"bbox_2d": [0, 0, 57, 56], "label": "x"}]'
     assert rows == [
         ScoredRow(7, "s0", "images/0.png", "A", "ok", "", (1.0, None, 1.0), 3),
         ScoredRow(7, "s1", "images/1.png", "B", "failed", "no <answer> block", (0.0, None, 0.0), 4),
-        ScoredRow(7, "s4", "images/4.png", "0, 0, 40.5, 40", "failed", "no usable box in 'rubbish'", (None, 0, 0), 5),
+        # In the model's own pixels, 112 where the image has 80: what the page shows beside the model's boxes.
+        ScoredRow(7, "s4", "images/4.png", written, "failed", "no usable box in 'rubbish'", (None, 0, 0), 5),
     ]
     assert scored(texts, [sample(0), sample(1), target], keep=False) == {}
 

@@ -9,7 +9,7 @@ from typing import Any
 from iadr1.errors import UsageError
 from iadr1.geometry import Size
 from iadr1.models.base import Profile
-from iadr1.prompts import Answer, parse
+from iadr1.prompts import Answer, LabelledBox, parse, render_boxes
 from iadr1.records import Sample
 from iadr1.rewards import WeightedReward, checked
 from iadr1.stages.training.data import FORMAT_OF_TASK
@@ -67,7 +67,8 @@ class Scorer:
                 self._batch = completions
                 if self._keep:
                     step, ids = given["trainer_state"].global_step + 1, given["completion_ids"]
-                    given["log_extra"](ROWS, self._rows(step, sample, answers, [len(tokens) for tokens in ids]))
+                    truths = self._truths(sample, image_wh)
+                    given["log_extra"](ROWS, self._rows(step, truths, answers, [len(tokens) for tokens in ids]))
             return [row[number] for row in self._table]
 
         reward.__name__ = name
@@ -101,26 +102,25 @@ class Scorer:
             table.append(row)
         return answers, table
 
+    def _truths(self, samples_json: Sequence[str], images_wh: Sequence[Size]) -> list[tuple[Sample, str]]:
+        """Each sample with its right answer: a letter, Yes or No, or the boxes as this model would write them."""
+        found: dict[str, tuple[Sample, str]] = {}
+        for text, image_wh in zip(samples_json, images_wh, strict=True):
+            if text not in found:
+                sample = Sample.model_validate_json(text)
+                boxes = [LabelledBox(defect.box, defect.type) for defect in sample.defects if defect.box is not None]
+                found[text] = sample, sample.answer or render_boxes(boxes, self._profile.frame(image_wh))
+        return [found[text] for text in samples_json]
+
     def _rows(
-        self, step: int, samples_json: Sequence[str], answers: Sequence[Answer], tokens: Sequence[int]
+        self, step: int, truths: Sequence[tuple[Sample, str]], answers: Sequence[Answer], tokens: Sequence[int]
     ) -> list[ScoredRow]:
         """What is kept of each answer of the batch that has just been scored."""
-        samples = {text: Sample.model_validate_json(text) for text in dict.fromkeys(samples_json)}
         return [
-            ScoredRow(step, sample.id, sample.image, _truth(sample), answer.status, answer.reason, tuple(row), count)
-            for sample, answer, row, count in zip(
-                (samples[text] for text in samples_json), answers, self._table, tokens, strict=True
-            )
+            ScoredRow(step, sample.id, sample.image, truth, answer.status, answer.reason, tuple(row), count)
+            for (sample, truth), answer, row, count in zip(truths, answers, self._table, tokens, strict=True)
         ]
 
     def _read(self, text: str, sample: Sample, image_wh: Size) -> Answer:
         frame = self._profile.frame(image_wh) if sample.task == "grounding" else None
         return parse(text, FORMAT_OF_TASK[sample.task], options=sample.options, frame=frame)
-
-
-def _truth(sample: Sample) -> str:
-    """The right answer, short: a letter, Yes or No, or boxes in pixels of the stored image."""
-    if sample.answer:
-        return sample.answer
-    boxes = [defect.box for defect in sample.defects if defect.box is not None]
-    return "; ".join(", ".join(f"{value:g}" for value in box) for box in boxes)

@@ -12,7 +12,7 @@ from iadr1.images import file_sha256
 from iadr1.metrics.mmad import AnswerRecord
 from iadr1.records import Task
 from iadr1.stages.scoring.gaps import Gaps, find_gaps, listed, refuse_gaps
-from iadr1.stages.scoring.overlap import FoundLeaks, read_leaks
+from iadr1.stages.scoring.splits import FoundLeaks, read_leaks
 from iadr1.stages.scoring.reading import Answer, Item, Question, read_answers, read_questions
 from iadr1.stages.scoring.runs import RunInfo, find_parts, one_run
 

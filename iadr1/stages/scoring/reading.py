@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from iadr1.errors import DataError, UsageError
+from iadr1.geometry import Size
 from iadr1.records import Defect, PredictedBox, Task
 
 
@@ -27,6 +28,7 @@ class Question(_Part):
     id: str
     dataset: str
     category: str
+    split: str = ""
     image: str
     task: Task
     question: str
@@ -37,6 +39,7 @@ class Question(_Part):
     is_anomalous: bool | None = None
     defects: tuple[Defect, ...] = ()
     held_out: bool = False
+    image_size: Size | None = None
 
     @property
     def reported_as(self) -> str:
@@ -45,9 +48,11 @@ class Question(_Part):
 
 
 class _Choice(Question):
-    """A multiple-choice question, whose defects no figure depends on: they are passed over under a name none has."""
+    """A multiple-choice question; what no figure depends on then is passed over, under a name that no field has."""
 
+    split: str = Field("", validation_alias="-")
     defects: tuple[Defect, ...] = Field((), validation_alias="-")
+    image_size: Size | None = Field(None, validation_alias="-")
 
 
 class Answer(_Part):
@@ -63,6 +68,7 @@ class Answer(_Part):
     answer: str | None = None
     boxes: tuple[PredictedBox, ...] = ()
     score: float | None = None
+    parse: str = ""
     finished: bool = True
     seconds: float = 0.0
     prompt_tokens: int = 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from iadr1 import leaks
-from iadr1.errors import UsageError
+from iadr1.errors import DataError, UsageError
 from iadr1.images import file_sha256
 from iadr1.records import Sample
+from iadr1.stages.scoring.gaps import listed
 from iadr1.stages.scoring.reading import Item, Question, read_lines
 from iadr1.stages.scoring.runs import RunInfo
 
@@ -37,13 +39,29 @@ class FoundLeaks:
         manifest: The file that says what the model was trained on.
         sha256: Of that file.
         report: What was found about each image.
-        images: Split -> number of images.
+        questions: What was asked about the images.
     """
 
     manifest: Path
     sha256: str
     report: leaks.LeakReport
-    images: Counter[leaks.Split]
+    questions: Sequence[Question | Sample]
+
+    @cached_property
+    def images(self) -> Counter[leaks.Split]:
+        """Split -> number of images, each counted by its first question."""
+        first = {question.image: question for question in reversed(self.questions)}
+        return Counter(map(self.split, first.values()))
+
+    @property
+    def trained(self) -> int:
+        """Images the model was trained on."""
+        return self.images[leaks.TRAINED_IMAGES]
+
+    def split(self, question: Question | Sample) -> leaks.Split:
+        """Where a question counts."""
+        # `LeakReport.split` reads image, category and mark, which a `Question` has as well.
+        return self.report.split(cast("Sample", question))
 
     def figures(self) -> dict[str, Any]:
         """What `metrics.json` and `run.json` hold under `leaks`."""
@@ -59,19 +77,6 @@ class FoundLeaks:
         parts = [f"{self.images[split]} {words}" for split, words in _WORDS.items() if self.images[split]]
         near = f"; {len(self.report.near)} look like a trained image, see {FOUND}" if self.report.near else ""
         return f"By {self.manifest.name}, of {self.images.total()} images {', '.join(parts)}{near}."
-
-
-def split_of(report: leaks.LeakReport, question: Question | Sample) -> leaks.Split:
-    """Where a question counts; `LeakReport.split` reads nothing that a `Question` lacks."""
-    return report.split(cast("Sample", question))
-
-
-def count_images(report: leaks.LeakReport, questions: Iterable[Question | Sample]) -> Counter[leaks.Split]:
-    """Split -> number of images, each counted by its first question."""
-    first: dict[str, Question | Sample] = {}
-    for question in questions:
-        first.setdefault(question.image, question)
-    return Counter(split_of(report, question) for question in first.values())
 
 
 def read_leaks(runs: Sequence[RunInfo], questions: Sequence[Question], *, given: Path | None) -> FoundLeaks | None:
@@ -107,20 +112,26 @@ def read_leaks(runs: Sequence[RunInfo], questions: Sequence[Question], *, given:
             where=str(runs[0].path),
             hint="give that one with --leaks",
         )
-    manifest = leaks.read_manifest(path)
-    found = {
-        match.image: match
-        for run in runs
-        for match in read_lines(run.path.with_name(FOUND), leaks.ImageMatch, what="leak record")
-    }
-    absent = {question.image for question in questions}.difference(found)
-    if absent and len(runs) == 1:
-        raise UsageError(
-            f"{FOUND} says nothing of {len(absent)} images: {min(absent)} ...", where=str(runs[0].path.with_name(FOUND))
+    return FoundLeaks(path, digest, _report(runs, questions, leaks.read_manifest(path)), questions)
+
+
+def _report(runs: Sequence[RunInfo], questions: Sequence[Question], manifest: leaks.LeakManifest) -> leaks.LeakReport:
+    files = [run.path.with_name(FOUND) for run in runs]
+    found = {match.image: match for file in files for match in read_lines(file, leaks.ImageMatch, what="leak record")}
+    asked = dict.fromkeys(question.image for question in questions)
+    absent = [image for image in asked if image not in found]
+    if absent:
+        raise DataError(
+            f"it says nothing of {len(absent)} images: {listed(absent)}",
+            where=str(files[0]),
+            hint="run 'iadr1 eval' again with the same settings, which compares the images and asks nothing anew",
         )
-    report = leaks.LeakReport(found, leaks.trained_categories(manifest), any(q.held_out for q in questions))
-    there = [question for question in questions if question.image in found]
-    return FoundLeaks(path, digest, report, count_images(report, there))
+    trained = {*manifest.categories, *(image.category for image in manifest.images)}
+    return leaks.LeakReport(
+        matches={image: found[image] for image in asked},
+        categories=frozenset(map(leaks.category_key, trained)),
+        marked=any(question.held_out for question in questions),
+    )
 
 
 def splits(items: Sequence[Item], found: FoundLeaks | None) -> dict[str, list[Item]]:
@@ -133,7 +144,7 @@ def splits(items: Sequence[Item], found: FoundLeaks | None) -> dict[str, list[It
     if found is not None:
         parts = {split: [] for split in leaks.SPLITS}
         for item in items:
-            parts[split_of(found.report, item.question)].append(item)
+            parts[found.split(item.question)].append(item)
     elif any(item.question.held_out for item in items):
         parts[leaks.HELD_OUT_CATEGORIES] = [item for item in items if item.question.held_out]
         parts[TRAINED_CATEGORIES] = [item for item in items if not item.question.held_out]
