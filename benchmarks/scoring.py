@@ -5,8 +5,9 @@
 Samples and predictions have the size of the real ones: the questions by data set and subtask that follow from the
 published result files, eight templates of each kind an image, 60 words of reasoning an answer. Reading, hashing,
 checking, all figures with 1,000 bootstrap draws, and writing are in it; starting Python and loading the package are
-not. CPU seconds of this process, the best of several rounds, since other work on the machine only adds. Exit code 1
-above the limit.
+not. Pictures and the page of answers are not in it either: `eval` writes them, and `score` only with `--report`. CPU
+seconds of this process, the best of several rounds, since other work on the machine only adds. Exit code 1 above the
+limit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iadr1.images import file_sha256
-from iadr1.records import Prediction, Sample, write_records
+from iadr1.records import Defect, Prediction, Sample, write_records
 from iadr1.stages.score import ScoreSettings, compare, score
 
 LIMIT = 1.0
@@ -84,6 +85,7 @@ def _image(name: str, image: int, kinds: list[str], *, anomalous: bool) -> Itera
             answer="ABCD"[number % 4],
             question_type=kind,
             is_anomalous=anomalous,
+            defects=(Defect(type="broken", mask=path.replace("test", "ground_truth")),) if anomalous else (),
             image_sha256="0" * 64,
             image_size=(900, 900),
         )
@@ -99,7 +101,17 @@ def write_run(folder: Path, data: Path, *, right: float, seed: int) -> Path:
             answer = letter if rng.random() >= 0.03 else None
             raw = " ".join(["reasoning"] * 60) + f" {answer}"
             yield Prediction(
-                sample_id=sample.id, protocol=PROTOCOL, model="made-up@0", engine="local", raw=raw, answer=answer
+                sample_id=sample.id,
+                protocol=PROTOCOL,
+                model="made-up@0",
+                engine="local",
+                raw=raw,
+                answer=answer,
+                parse="ok",
+                images=2,
+                seconds=0.1234,
+                prompt_tokens=1800,
+                completion_tokens=90,
             )
 
     path = folder / "predictions.jsonl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,19 +21,29 @@ EPILOG = (
     "table like the paper's Table 2; answers, figures, plots and report.html are written to runs/eval-mmad.\n\n"
     "Benchmarks: mmad and mvtec3d (multiple choice), iad (IAD-R1's yes/no with place and kind), detection (boxes of "
     "defects), grounding (the box of a described region). Each has its protocol; `iadr1 protocols ls` lists all.\n\n"
-    "The tables of AnomalyR1, after `iadr1 prepare mmad --root /data/MMAD --out data/mmad.jsonl`, with --model FOLDER "
-    "(a trained model) each:\n\n"
-    "Table 2: `iadr1 eval mmad --shots 1`\n\n"
-    "Table 3: `iadr1 eval mmad --shots 1 --template similar`, and with --shots 2\n\n"
-    "Table 4: `iadr1 prepare mvtec3d --root /data/mvtec_3d --out data/mvtec3d.jsonl`, then `iadr1 eval mvtec3d`\n\n"
-    "Table 5: column Anom. det. of `iadr1 eval mmad` for each model, and `iadr1 compare runs/a runs/b`\n\n"
+    "The tables of AnomalyR1, each with --model and --out, after `iadr1 prepare mmad --root /data/MMAD --out "
+    "data/mmad.jsonl` (Table 4: `iadr1 prepare mvtec3d --root /data/mvtec_3d --out data/mvtec3d.jsonl`):\n\n"
+    "Table 2: `iadr1 eval mmad`\n\n"
+    "Table 3: `iadr1 eval mmad --shots 1 --template similar`, then `--shots 2`\n\n"
+    "Table 4: `iadr1 eval mvtec3d`\n\n"
+    "Table 5: `iadr1 eval mmad` for each way of training, then `iadr1 compare runs/a runs/b`\n\n"
     "A served model: `iadr1 eval mmad --engine server --base-url http://localhost:8000/v1 --model NAME`.\n\n"
     "On two machines: `iadr1 eval mmad --shard 1/2` and `--shard 2/2`, then `iadr1 score runs/eval-mmad`.\n\n"
     "Exit code: 0 every question answered, 1 at least one not (the same command asks it again), 2 called wrongly."
 )
 
 _CONFIG = configs.EvalConfig
-_FILES = ("predictions.jsonl", "masks.jsonl", "metrics.json", "table.md", "table.tex", "report.html", "leaks.jsonl")
+
+
+_KNOWLEDGE = option(_CONFIG, "domain_knowledge", "--domain-knowledge/--no-domain-knowledge")
+_KNOWLEDGE.metavar = ""
+
+
+def _server(field: str) -> Any:
+    """An option of the engine `server`, in a panel of its own."""
+    found = option(_CONFIG, field)
+    found.rich_help_panel = "With --engine server"
+    return found
 
 
 def evaluate(
@@ -51,22 +61,20 @@ def evaluate(
     protocol: Annotated[str | None, option(_CONFIG, "protocol")] = None,
     shots: Annotated[int | None, option(_CONFIG, "shots")] = None,
     template: Annotated[str | None, option(_CONFIG, "template")] = None,
-    domain_knowledge: Annotated[
-        bool | None, option(_CONFIG, "domain_knowledge", "--domain-knowledge/--no-domain-knowledge")
-    ] = None,
+    domain_knowledge: Annotated[bool | None, _KNOWLEDGE] = None,
     option_order: Annotated[str | None, option(_CONFIG, "option_order")] = None,
     scoring: Annotated[str | None, option(_CONFIG, "scoring")] = None,
     limit: Annotated[int | None, option(_CONFIG, "limit")] = None,
     shard: Annotated[str | None, option(_CONFIG, "shard")] = None,
     resume: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--resume/--no-resume",
             help="Go on with a run that was stopped, or refuse a folder that holds answers. (default: on)",
             show_default=False,
             metavar="",
         ),
-    ] = True,
+    ] = None,
     masks: Annotated[
         bool | None, option(_CONFIG, "masks", "--masks", text="Draw masks in predicted boxes and measure them too.")
     ] = None,
@@ -78,13 +86,13 @@ def evaluate(
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
     attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
-    base_url: Annotated[str | None, option(_CONFIG, "base_url")] = None,
-    key_env: Annotated[str | None, option(_CONFIG, "key_env")] = None,
-    family: Annotated[str | None, option(_CONFIG, "family")] = None,
-    concurrency: Annotated[int | None, option(_CONFIG, "concurrency")] = None,
-    timeout_s: Annotated[float | None, option(_CONFIG, "timeout_s")] = None,
-    retries: Annotated[int | None, option(_CONFIG, "retries")] = None,
-    requests_per_minute: Annotated[int | None, option(_CONFIG, "requests_per_minute")] = None,
+    base_url: Annotated[str | None, _server("base_url")] = None,
+    key_env: Annotated[str | None, _server("key_env")] = None,
+    family: Annotated[str | None, _server("family")] = None,
+    concurrency: Annotated[int | None, _server("concurrency")] = None,
+    timeout_s: Annotated[float | None, _server("timeout_s")] = None,
+    retries: Annotated[int | None, _server("retries")] = None,
+    requests_per_minute: Annotated[int | None, _server("requests_per_minute")] = None,
     price_prompt: Annotated[float | None, option(_CONFIG, "price_prompt")] = None,
     price_completion: Annotated[float | None, option(_CONFIG, "price_completion")] = None,
     export: Annotated[str | None, option(_CONFIG, "export")] = None,
@@ -97,8 +105,7 @@ def evaluate(
     again what got no answer. Images that the model was trained on, as its training run or --leaks says, are refused
     unless allowed; held-out images and categories are reported apart.
     """
-    unset = ("benchmark", "settings", "resume")
-    given = {key: value for key, value in locals().items() if key not in unset}
+    given = {key: value for key, value in locals().items() if key not in ("benchmark", "settings", "resume")}
     name, overrides = split_words(benchmark, settings, leading="benchmark")
     if name is None:
         raise UsageError("no benchmark named", hint="for example: iadr1 eval mmad")
@@ -106,12 +113,16 @@ def evaluate(
     from iadr1.stages import evaluate as stage
 
     if config.export is not None:
-        for path in stage.export(config):
-            terminal.say(str(path))
+        task = stage.export(config)
+        terminal.say(f"wrote     {task}")
+        terminal.say(f"use       lmms-eval --include_path {task.parent} --tasks {task.stem} (where iadr1 is installed)")
         return
     with terminal.task_bars() as show:
         result = stage.run(
-            config, progress=partial(show, "asking"), comparing=partial(show, "looking for leaks"), resume=resume
+            config,
+            progress=partial(show, "asking"),
+            comparing=partial(show, "looking for leaks"),
+            resume=resume is not False,
         )
     _show(config, result)
     if result.failed:
@@ -124,11 +135,17 @@ def _show(config: configs.EvalConfig, result: EvalResult) -> None:
     resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     terminal.say(f"protocol  {result.protocol.name}, {result.protocol.digest}")
     terminal.say(f"answers   {result.asked}{resumed}; {metrics['parse_rate']:.2f} % could be read")
-    if result.no_score:
-        terminal.say(f"no scores: {result.no_score}")
-    for name in _FILES:
-        if (result.out / name).exists():
-            terminal.say(f"wrote     {result.out / name}")
+    used = metrics["tokens"]
+    cost = f", cost {metrics['cost']:.2f}" if "cost" in metrics else ""
+    terminal.say(f"tokens    {used['prompt']:,} of prompts, {used['completion']:,} written{cost}")
+    if result.unscored:
+        terminal.note(f"{result.unscored} answers have no anomaly score: {result.no_score}")
+    if result.leaks is not None:
+        terminal.say(f"leaks     {result.leaks.sentence()}")
+    for line in result.notes:
+        terminal.note(line)
+    for path in result.files:
+        terminal.say(f"wrote     {path}")
     if config.shard is not None:
         terminal.say(f"joined    by 'iadr1 score {result.out.parent}' when all shards are there")
     if result.failed:

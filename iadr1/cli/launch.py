@@ -23,9 +23,11 @@ def relaunch(processes: int) -> None:
 
     Raises:
         MissingExtraError: torch is not installed.
-        UsageError: A launcher has started another number of processes than was asked for.
+        UsageError: No process at all is asked for, or a launcher has started another number than was asked for.
         SystemExit: The processes have ended.
     """
+    if processes < 1:
+        raise UsageError(f"nproc is {processes}, it must be at least 1")
     if "LOCAL_RANK" in os.environ:
         _check_launched(processes)
         _die_with_launcher()

@@ -6,6 +6,7 @@ An option that was not given is None, so that a recipe's value or the config's d
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ def option(config: type, field: str, *names: str, text: str | None = None) -> An
         text: Help text, for a field that means something else in every command.
     """
     default = next(item.default for item in dataclasses.fields(config) if item.name == field)
+    is_flag = typing.get_type_hints(config)[field] in (bool, bool | None)
     if isinstance(default, bool):
         # What can be switched on only is off by default.
         shown = f" (default: {'on' if default else 'off'})" if "/" in "".join(names) else ""
@@ -138,7 +140,7 @@ def option(config: type, field: str, *names: str, text: str | None = None) -> An
         *(names or (f"--{field.replace('_', '-')}",)),
         help=(text or _TEXTS[field]) + shown,
         show_default=False,
-        metavar="" if isinstance(default, bool) else None,
+        metavar="" if is_flag else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
@@ -27,6 +27,8 @@ SHOW_EPILOG = "Example: `iadr1 protocols show mmad --shots 2`."
 CP_EPILOG = "Example: `iadr1 protocols cp mmad mine.yaml`, then `iadr1 eval mmad --protocol mine.yaml`."
 
 _CONFIG = configs.EvalConfig
+_BARE = ("name", "hash", "about", "source", "questions", "template", "option_order", "reading", "averaging")
+"""Fields whose words are shown without quotes."""
 _NAME = typer.Argument(metavar="NAME", help="A protocol of `iadr1 protocols ls`, or a YAML file.", show_default=False)
 
 
@@ -34,26 +36,31 @@ def ls() -> None:
     """List the protocols that come with the package."""
     from iadr1 import protocols
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("protocol", "version", "hash", "asks", "shots", "options", "what it is"):
-        table.add_column(column, no_wrap=column != "what it is", overflow="fold")
-    for name in protocols.names():
-        protocol = protocols.load(name)
+    rows = [("protocol", "version", "hash", "asks", "shots", "options")]
+    loaded = [protocols.load(name) for name in protocols.names()]
+    for protocol in loaded:
         shots = f"{protocol.shots} of {protocol.max_shots}" if protocol.max_shots else "never"
         order = protocol.option_order if protocol.option else "not shown"
-        table.add_row(
-            *(name, str(protocol.version), protocol.digest, ", ".join(protocol.tasks), shots, order, protocol.about)
-        )
-    terminal.out.print(table)
+        rows.append((protocol.name, str(protocol.version), protocol.digest, ", ".join(protocol.tasks), shots, order))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    abouts = ["", *(f"    {protocol.about}\n" for protocol in loaded)]
+    for row, about in zip(rows, abouts, strict=True):
+        terminal.say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        terminal.say(about)
 
 
 def show(
     name: Annotated[str, _NAME],
     shots: Annotated[int | None, option(_CONFIG, "shots")] = None,
     template: Annotated[str | None, option(_CONFIG, "template")] = None,
-    domain_knowledge: Annotated[bool | None, option(_CONFIG, "domain_knowledge", "--domain-knowledge")] = None,
+    domain_knowledge: Annotated[
+        bool,
+        typer.Option(
+            "--domain-knowledge", help="Give what is known about the product.", metavar="", show_default=False
+        ),
+    ] = False,
     option_order: Annotated[str | None, option(_CONFIG, "option_order")] = None,
-    seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of permuted options.", show_default=False)] = None,
     max_new_tokens: Annotated[int | None, option(_CONFIG, "max_new_tokens")] = None,
 ) -> None:
     """Show everything about a protocol, and what it sends for an example question with these settings."""
@@ -63,7 +70,7 @@ def show(
         protocols.load(name),
         shots=shots,
         template=template,
-        domain_knowledge=domain_knowledge,
+        domain_knowledge=domain_knowledge or None,
         option_order=option_order,
         seed=seed,
         max_new_tokens=max_new_tokens,
@@ -83,30 +90,34 @@ def cp(
     from iadr1 import protocols
     from iadr1.records import atomic
 
-    source = protocols.find(name)
+    protocols.load(name)  # what is copied must be a protocol
     if to.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{str(to)!r} is no YAML file", hint="end its name in .yaml")
     if to.stem in protocols.names():
         raise UsageError(f"{to.stem!r} is the name of a shipped protocol", hint="name the file otherwise")
     if to.exists():
         raise OutputError("the file is there already", where=str(to), hint="name another file")
-    text = source.read_text(encoding="utf-8")
+    text = protocols.find(name).read_text(encoding="utf-8")
+    head = f"name: {json.dumps(to.stem)}"
     with atomic(to) as file:
-        file.write(re.sub(r"^name:.*$", f'name: "{to.stem}"', text, count=1, flags=re.MULTILINE))
+        file.write(re.sub(r"^name:.*$", lambda line: head, text, count=1, flags=re.MULTILINE))
     terminal.say(f"{to}: iadr1 eval BENCHMARK --protocol {to}")
 
 
 def _fields(protocol: Protocol) -> Iterator[str]:
-    """Every field on a line of its own; the parts are shown by the example."""
-    values: dict[str, Any] = {"name": protocol.name, "hash": protocol.digest}
-    values |= {item.name: getattr(protocol, item.name) for item in dataclasses.fields(protocol)}
+    """Every field on a line of its own, as a protocol's file has it."""
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(protocol):
+        values[item.name] = getattr(protocol, item.name)
+        if item.name == "version":
+            values["hash"] = protocol.digest
+    for number, part in enumerate(values.pop("parts")):
+        set_ = {key: value for key, value in dataclasses.asdict(part).items() if value}
+        values[f"parts.{number}"] = ", ".join(f"{key}: {json.dumps(value)}" for key, value in set_.items())
     width = max(map(len, values))
     for key, value in values.items():
-        if key == "parts":
-            continue
-        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
-        text = repr(shown) if key in ("question", "option", "answer_prefix", "system") else str(shown)
-        yield f"{key:<{width}}  {text}"
+        told = value if key in _BARE or key.startswith("parts.") else json.dumps(value, ensure_ascii=False)
+        yield f"{key:<{width}}  {told}"
 
 
 def _example(protocol: Protocol) -> Iterator[str]:

@@ -10,11 +10,12 @@ import typer
 from iadr1.cli import terminal
 
 if TYPE_CHECKING:
-    from iadr1.stages.score import CompareResult, ScoreResult
+    from iadr1.stages.score import CompareResult, Measured
 
 SCORE_EPILOG = (
-    "Example: `iadr1 eval mmad`, then `iadr1 score runs/eval-mmad/predictions.jsonl`; metrics.json, table.md and "
-    "table.tex are written to runs/eval-mmad/score.\n\n"
+    "Example: `iadr1 eval mmad`, then `iadr1 score runs/eval-mmad`; metrics.json, table.md and table.tex are written "
+    "to runs/eval-mmad/score, with --report also heat_map.png, categories.png and report.html.\n\n"
+    "The shards of a run: `iadr1 score runs/eval-mmad`, where shard-1-of-2 and shard-2-of-2 lie.\n\n"
     "The answers of MMAD's own scripts: `iadr1 score answers_1_shot_model.json --from mmad`, with `--data` to learn "
     "which questions are missing.\n\n"
     "strict: an answer that cannot be read is wrong (the headline). parsed: it is left out. mmad_compat: what MMAD's "
@@ -36,18 +37,36 @@ _Data = Annotated[
 _Partial = Annotated[
     bool, typer.Option("--partial", help="Score what is there where answers are missing or doubled.", metavar="")
 ]
-_Seed = Annotated[int, typer.Option(help="Seed of intervals and tests.")]
+_Leaks = Annotated[
+    Path | None,
+    typer.Option(
+        help="Leak manifest that the run was compared with (default: where run.json says).", show_default=False
+    ),
+]
+_Seed = Annotated[
+    int | None, typer.Option(help="Seed of intervals and tests (default: the run's, else 0).", show_default=False)
+]
 
 
 def score(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="predictions.jsonl, its folder, or an answers file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="predictions.jsonl, its folder or that of its shards, or answers.")
+    ],
     source: _Source = "iadr1",
     data: _Data = None,
+    leaks: _Leaks = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the images, for masks and --report (default: as run.json).", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (default: `score` beside FILE).", show_default=False)
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write pictures and report.html, the answers to browse.", metavar="")
+    ] = False,
     partial: _Partial = False,
-    seed: _Seed = 0,
+    seed: _Seed = None,
 ) -> None:
     """Score answers on disk, without a model: the subtasks by dataset, beside published rows.
 
@@ -55,13 +74,11 @@ def score(
     """
     from iadr1.stages import score as stage
 
-    result = stage.score(file, stage.ScoreSettings(source, data, partial, seed), out=out)
-    _show(result)
-    for name in ("metrics.json", "table.md", "table.tex"):
-        terminal.say(str(result.out / name))
+    settings = stage.ScoreSettings(source, data, leaks, root, partial, report, seed)
+    _show(stage.score(file, settings, out=out))
 
 
-def _show(result: ScoreResult) -> None:
+def _show(result: Measured) -> None:
     from iadr1.reports.grid import to_rich
 
     terminal.out.print(to_rich(result.tables[0]))
@@ -71,6 +88,10 @@ def _show(result: ScoreResult) -> None:
         terminal.note(f"without a right letter, left out: {metrics['without_truth']}")
     if result.gaps:
         terminal.note(f"partial: {result.gaps.describe()}")
+    for note in result.notes:
+        terminal.note(note)
+    for path in result.files:
+        terminal.say(str(path))
 
 
 def compare(
@@ -85,12 +106,12 @@ def compare(
     across_protocols: Annotated[
         bool, typer.Option("--across-protocols", help="Compare runs of different protocols.", metavar="")
     ] = False,
-    seed: _Seed = 0,
+    seed: _Seed = None,
 ) -> None:
     """Compare two runs on the same questions: every difference with its interval and p-value."""
     from iadr1.stages import score as stage
 
-    settings = stage.ScoreSettings(source, data, partial, seed)
+    settings = stage.ScoreSettings(source, data, partial=partial, seed=seed)
     result = stage.compare(a, b, settings, across_protocols=across_protocols, out=out)
     _show_comparison(result)
     if out is not None:

@@ -69,8 +69,9 @@ def aupro(maps: Sequence[Map], masks: Sequence[Mask], *, limit: float = 0.3) -> 
 
     The curve is never built. It is the mean over the regions' pixels of a step at the false-positive rate where a pixel
     is reached (a ramp, where defect-free pixels have the same score), so its area is the mean of the areas under the
-    steps: exact, no threshold is left out. Memory is that of one image and 40 bytes for each distinct score inside a
-    region; the maps are read twice, so a sequence that opens a file on each access will do.
+    steps: exact, no threshold is left out. The maps are read twice, one at a time, so a sequence that opens a file on
+    each access will do. Memory grows with the distinct scores inside regions only, by about 100 bytes each: 1.9 GB for
+    1,000 maps of 1000 x 800 whose 26 million defect pixels all differ.
 
     Args:
         maps: Anomaly score of each pixel of each image, higher for more anomalous, of shape (H, W).

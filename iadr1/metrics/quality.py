@@ -95,7 +95,8 @@ def coco_ap(images: Sequence[BoxImage]) -> Scores:
     without truth are false positives.
 
     Returns:
-        `ap` (mean over IoU 0.50:0.05:0.95), `ap50` and `ap75` in percent; empty where no image has a true box.
+        `ap` (mean over IoU 0.50:0.05:0.95), `ap50` and `ap75` in percent, 0 where nothing was found; empty
+        where no image has a true box.
 
     Raises:
         DataError: A score is NaN or infinite, or an image has not one score for each predicted box.
@@ -109,8 +110,6 @@ def coco_ap(images: Sequence[BoxImage]) -> Scores:
             )
     if not any(image.truth for image in images):
         return {}
-    if not any(image.predicted for image in images):
-        return {"ap": 0.0, "ap50": 0.0, "ap75": 0.0}
     coco = _package("pycocotools.coco", "pycocotools", purpose="COCO AP")
     cocoeval = _package("pycocotools.cocoeval", "pycocotools", purpose="COCO AP")
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress and its table

@@ -117,17 +117,22 @@ class LocalEngine:
 
     def _generate(self, batch: list[Prompt], max_new_tokens: int) -> list[Completion]:
         started = time.perf_counter()
+        rows = self._reader.read(batch)
+        read = rows.mask.sum(dim=1).tolist()
         complete = Complete(self._tokenizer, ANSWER_END)
-        written = greedy(self._reader.read(batch), ends=self._ends, complete=complete, limit=max_new_tokens)
+        written = greedy(rows, ends=self._ends, complete=complete, limit=max_new_tokens)
         seconds = (time.perf_counter() - started) / len(batch)
-        return [self._completion(prompt, row, seconds) for prompt, row in zip(batch, written, strict=True)]
+        return [
+            self._completion(prompt.request.id, row, tokens, seconds)
+            for prompt, row, tokens in zip(batch, written, read, strict=True)
+        ]
 
-    def _completion(self, prompt: Prompt, row: list[int], seconds: float) -> Completion:
+    def _completion(self, key: str, row: list[int], prompt_tokens: int, seconds: float) -> Completion:
         ended = row[-1] in self._ends
         written = row[:-1] if ended else row
         text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         finished = ended or ANSWER_END in text
-        return Completion(prompt.request.id, text, finished, prompt.tokens, len(written), seconds)
+        return Completion(key, text, finished, prompt_tokens, len(written), seconds)
 
     # probabilities
 

@@ -41,7 +41,7 @@ class Prompt:
     Attributes:
         request: The request.
         ids: Its tokens, with one image token for each image.
-        tokens: How many the model will read.
+        tokens: About how many the model will read: a few less where a family frames an image with tokens.
     """
 
     request: Request
@@ -72,6 +72,11 @@ class Head:
 def common_length(texts: Sequence[Sequence[int]]) -> int:
     """How many tokens all the texts begin with alike."""
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False)))
+
+
+def _last(ids: Sequence[int], mark: int) -> int:
+    """Where a token stands last; -1 if it does not."""
+    return max((place for place, token in enumerate(ids) if token == mark), default=-1)
 
 
 class Reader:
@@ -121,19 +126,25 @@ class Reader:
         return rows
 
     def _heads(self, prompts: Sequence[Prompt]) -> list[Head]:
-        """What is read once: the common beginnings, and of a prompt without one all but its last token.
+        """What is read once: common beginnings with all images, and of a prompt without one that up to its last image.
 
-        Where nothing is shared, and where a common beginning lacks an image, these are the whole prompts in order.
+        Where nothing is shared these are the whole prompts in order.
         """
+        mark = self._processor.image_token_id
         alike: dict[tuple[int, ...], list[int]] = {}
         for place, prompt in enumerate(prompts):
             alike.setdefault(prompt.look, []).append(place)
         heads = []
         for places in alike.values():
             texts = [prompts[place].ids for place in places]
-            length = min(common_length(texts), min(map(len, texts)) - 1)
-            heads.append(Head(texts[0][:length], prompts[places[0]].request.images, places))
-        mark = self._processor.image_token_id
+            length = min(common_length(texts), min(map(len, texts)) - 1)  # something must be left to read
+            images = prompts[places[0]].request.images
+            if len(places) > 1 and not any(mark in text[length:] for text in texts):
+                heads.append(Head(texts[0][:length], images, places))
+            else:
+                ends = [min(max(1, _last(text, mark) + 1), len(text) - 1) for text in texts]
+                cut = zip(texts, ends, places, strict=True)
+                heads += [Head(text[:end], images, [place]) for text, end, place in cut]
         rests = (prompts[place].ids[len(head.ids) :] for head in heads for place in head.places)
         useful = self._shares and len(heads) < len(prompts) and all(head.ids for head in heads)
         if not useful or any(mark in rest for rest in rests):
@@ -142,6 +153,13 @@ class Reader:
 
     def _start(self, heads: Sequence[Head]) -> Rows:
         """One row for each head, its images looked at."""
+        inputs, offsets = self._inputs(heads)
+        output = self._model(**inputs, use_cache=True, logits_to_keep=1)
+        mask = inputs["attention_mask"]
+        return Rows(self._model, self._axes, output.past_key_values, mask, offsets, output.logits[:, -1])
+
+    def _inputs(self, heads: Sequence[Head]) -> tuple[dict[str, Any], torch.Tensor]:
+        """The model's inputs for the heads, and `Rows.offsets`."""
         features, runs = self._look([head.images for head in heads])
         mark = self._processor.image_token_id
         ids, mask = self._padded(
@@ -158,15 +176,7 @@ class Reader:
                 image_grid_thw=features["image_grid_thw"],
                 attention_mask=mask,
             )
-        output = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=places,
-            use_cache=True,
-            logits_to_keep=1,
-            **features,
-        )
-        return Rows(self._model, self._axes, output.past_key_values, mask, offsets, output.logits[:, -1])
+        return {"input_ids": ids, "attention_mask": mask, "position_ids": places, **features}, offsets
 
     def _look(self, shown: Sequence[tuple[Image.Image, ...]]) -> tuple[dict[str, Any], Iterator[list[int]]]:
         """What the processor makes of the images: the model's inputs, and the tokens that stand for each image."""

@@ -6,13 +6,14 @@ import email.utils
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-
-import openai
 
 from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models.server_replies import brief, error_words
+
+if TYPE_CHECKING:
+    import openai
 
 Kind = Literal["passing", "limited", "unreached", "refused"]
 
@@ -20,17 +21,18 @@ LONGEST_WAIT_S = 600.0
 """The longest pause that a server may ask for; an empty quota is not waited for."""
 
 _NO_IMAGES = re.compile(
-    r"not a multimodal model|(?:not|only) support(?:ed)?\b.*\b(?:image|vision|multimodal)"
-    r"|\b(?:image|image_url|images|vision|multimodal)\b.*(?:not support|not accept|not available|only supported)"
-    r"|unknown variant `?image_url|unsupported content (?:part )?type:? .?image_url|content must be a string"
-    r"|at most 0 image",
-    re.IGNORECASE | re.DOTALL,
+    r"not a multimodal model|(?:not|that) support (?:\w+ ){0,2}(?:image|images|vision|multimodal|image_url)\b"
+    r"|image_url is only supported by|\bimages?(?: inputs?)? (?:is|are) not supported|unknown variant `?image_url"
+    r"|unsupported content (?:part )?type:? .{0,3}image_url|content must be a string|at most 0 image",
+    re.IGNORECASE,
 )
 _FEWER_IMAGES = re.compile(r"at most \d+ image", re.IGNORECASE)
-_NO_MODEL = re.compile(r"\bmodel\b.*(?:not found|not exist|unknown)|unknown model|server is pinned to", re.IGNORECASE)
+_NO_MODEL = re.compile(
+    r"\bmodel\b[^.]{0,120}(?:not found|not exist|doesn't exist)|unknown model|server is pinned to", re.IGNORECASE
+)
 
 
-class Fault(Exception):
+class RequestFaultError(Exception):
     """A request that got no completion.
 
     Args:
@@ -74,13 +76,13 @@ class Place:
 
     def clean(self, text: str) -> str:
         """The text without the key and without a password in the address."""
-        secrets = {self.key, urlsplit(self.base_url).password or ""} - {""}
-        for secret in secrets:
-            text = text.replace(secret, "***")
+        for secret in (self.key, urlsplit(self.base_url).password or ""):
+            if len(secret) > 4:  # "none" and the like are no secrets, but parts of other words
+                text = text.replace(secret, "***")
         return text
 
 
-def diagnose(error: openai.APIError, place: Place, *, sent: dict[str, Any], images: int) -> Fault:
+def diagnose(error: openai.APIError, place: Place, *, sent: dict[str, Any], images: int) -> RequestFaultError:
     """What an exception of the `openai` package means for a request.
 
     Args:
@@ -95,6 +97,8 @@ def diagnose(error: openai.APIError, place: Place, *, sent: dict[str, Any], imag
             log-probabilities.
         UnknownModelError: The server does not know the model.
     """
+    import openai
+
     if not isinstance(error, openai.APIStatusError):
         return _broken(error, place)
     status = error.status_code
@@ -103,27 +107,27 @@ def diagnose(error: openai.APIError, place: Place, *, sent: dict[str, Any], imag
     if status in (401, 403):
         raise _no_entry(status, said, place, sent=sent)
     wait = _retry_after(error)
+    _check_wait(wait, str(error.code or ""), reason, place)
     if status == 429 or (status == 503 and wait is not None):
-        _check_wait(wait, str(error.code or ""), reason, place)
-        return Fault("limited", reason, wait=wait, status=status)
+        return RequestFaultError("limited", reason, wait=wait, status=status)
     if images and status != 429 and (_NO_IMAGES.search(said) or _FEWER_IMAGES.search(said)):
         raise _no_images(said, place, images=images)
     if status in (408, 409, 425) or status >= 500:
-        return Fault("passing", reason, wait=wait, status=status)
-    if status == 404 or _NO_MODEL.search(said):
+        return RequestFaultError("passing", reason, wait=wait, status=status)
+    if status in (404, 405) or _NO_MODEL.search(said):
         raise UnknownModelError(said)
     if "continue_final_message" in sent and "continue_final_message" in said:
         raise no_continuing(place)
-    return Fault("refused", reason, status=status)
+    return RequestFaultError("refused", reason, status=status)
 
 
-def _broken(error: openai.APIError, place: Place) -> Fault:
+def _broken(error: openai.APIError, place: Place) -> RequestFaultError:
     cause = error.__cause__
     name = type(cause).__name__
     words = place.clean(brief(str(cause or error))) or name
     if name in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyError"):
-        return Fault("unreached", words)
-    return Fault("passing", f"the connection broke: {words}")
+        return RequestFaultError("unreached", words)
+    return RequestFaultError("passing", f"the connection broke: {words}")
 
 
 def _no_entry(status: int, said: str, place: Place, *, sent: dict[str, Any]) -> ModelError:
@@ -148,8 +152,22 @@ def _no_images(said: str, place: Place, *, images: int) -> ModelError:
             f"{place.model!r} at {place.url} takes fewer images than the {images} of a request: {said}",
             hint=f"serve it with --limit-mm-per-prompt '{{\"image\": {images}}}' (vLLM), or show fewer with --shots",
         )
+    return ModelError(f"{place.model!r} at {place.url} takes no images: {said}", hint="serve a vision-language model")
+
+
+def nobody_answers(place: Place, fault: RequestFaultError) -> ModelError:
+    """For an address at which nobody answers."""
     return ModelError(
-        f"{place.model!r} at {place.url} takes no images: {said}", hint="serve a vision-language model"
+        f"no server answers at {place.url}: {fault.reason}",
+        hint="check --base-url and that the server is up; a run goes on where it stopped",
+    )
+
+
+def nothing_answered(place: Place, lost: int, fault: RequestFaultError) -> ModelError:
+    """For a server of which not one of the first requests got an answer, after all tries."""
+    return ModelError(
+        f"{place.url} has answered none of the first {lost} requests, the last one with: {fault.reason}",
+        hint="check --base-url, --model and the server's log; a run goes on where it stopped",
     )
 
 

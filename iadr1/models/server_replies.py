@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,8 @@ class Reply:
         finished: False where the token limit cut it off.
         prompt_tokens: As the server counts them, 0 where it does not.
         completion_tokens: The same.
-        tells_stop: The server says what ended the answer and was free to stop behind it, so it may be told to.
+        tells_stop: The server says what ended the answer.
+        reasoned: The server set reasoning apart from the answer.
         top: The first token's most probable texts with their log-probabilities; None where the server gives none.
     """
 
@@ -39,6 +41,7 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     tells_stop: bool
+    reasoned: bool
     top: tuple[tuple[str, float], ...] | None
 
 
@@ -64,16 +67,17 @@ def read_reply(body: str) -> Reply:
         raise UnusableReplyError("the answer's choice holds no message")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     reasoning = reasoning if isinstance(reasoning, str) else ""
-    text, complete = _answer(choice, _content(message), bool(reasoning))
+    top = _top(choice.get("logprobs"))
+    text, complete = _answer(choice, _content(message), explained=bool(reasoning) or top is not None)
     usage = value.get("usage") if isinstance(value.get("usage"), dict) else {}
     return Reply(
         text=with_reasoning(reasoning, text) if reasoning else text or "",
         finished=complete or choice.get("finish_reason") != "length",
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
-        # A stop text would also stop a model that thinks about the format it is to answer in.
-        tells_stop=not reasoning and any(name in choice for name in _TELLING),
-        top=_top(choice.get("logprobs")),
+        tells_stop=any(name in choice for name in _TELLING),
+        reasoned=bool(reasoning),
+        top=top,
     )
 
 
@@ -88,7 +92,7 @@ def _content(message: Mapping[str, Any]) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _answer(choice: Mapping[str, Any], content: str | None, reasoned: bool) -> tuple[str | None, bool]:
+def _answer(choice: Mapping[str, Any], content: str | None, *, explained: bool) -> tuple[str | None, bool]:
     """The text up to the end of the answer, and whether the answer is complete.
 
     The same whether or not the server stopped there: what it wrote on is cut off, and the closing tag, which servers
@@ -101,7 +105,7 @@ def _answer(choice: Mapping[str, Any], content: str | None, reasoned: bool) -> t
         reason = choice.get("finish_reason")
         if reason == "content_filter":
             raise UnusableReplyError("the server's content filter removed the answer")
-        if reason != "length" and not reasoned:
+        if reason != "length" and not explained:
             raise UnusableReplyError(f"the answer holds no text (finish_reason {reason!r})")
         return None, False
     before, end, _ = content.partition(ANSWER_END)
@@ -175,7 +179,5 @@ def error_words(body: Any) -> str:
 
 def brief(text: str, most: int = 240) -> str:
     """Text on one line without markup, cut to `most` characters."""
-    import re
-
     line = " ".join(re.sub(r"<[^>]*>", " ", text).split())
     return line if len(line) <= most else line[: most - 3] + "..."

@@ -16,6 +16,7 @@ from PIL import Image
 
 from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models.base import Request
+from iadr1.models.server_replies import Reply
 from iadr1.prompts import ANSWER_END
 
 _LOG = logging.getLogger(__name__)
@@ -109,11 +110,17 @@ class Encoder:
         return await url
 
 
-_REFUSAL = re.compile(
-    r"unsupported|not support|unrecogni[sz]ed|unexpected|unknown|not allowed|not permitted|extra inputs|not accept"
-    r"|must be|(?:less|greater|larger) than|at most|out of range|exceed",
-    re.IGNORECASE,
+_REFUSAL = (
+    r"(?:unsupported|not support|unrecogni[sz]ed|unexpected|unknown|not (?:allowed|permitted|accept)|extra inputs"
+    r"|only|instead|must be|(?:less|greater|larger) than|at most|out of range|exceed)"
 )
+
+
+def _refuses(refusal: str, name: str) -> bool:
+    """Whether a refusal is about the field `name`, and does not only quote the request."""
+    near = r"[^.]{0,80}"
+    pattern = rf"{_REFUSAL}{near}\b{name}\b|\b{name}\b{near}{_REFUSAL}"
+    return re.search(pattern, refusal, re.IGNORECASE | re.DOTALL) is not None
 
 
 @dataclass
@@ -124,15 +131,15 @@ class Dialect:
         limit: The field that limits the tokens; OpenAI's newer models refuse the older name, most servers know it.
         decoding: Greedy decoding, less what the server refused.
         top_logprobs: How many of the most probable tokens are asked for.
-        tells_stop: The server says in its answers what ended them (vLLM `stop_reason`, SGLang `matched_stop`). Only
-            then is it told to stop behind the answer: every server removes the text it stops at, and where it does
-            not say so, an answer that was complete could not be told from one that the model left open.
+        stops: Whether the server is told to stop behind the answer; None until an answer has shown whether it says
+            what ended it (vLLM `stop_reason`, SGLang `matched_stop`). Every server removes the text it stops at, and
+            where it does not say so, a complete answer could not be told from one that the model left open.
     """
 
     limit: str = "max_tokens"
     decoding: dict[str, int] = field(default_factory=lambda: {"temperature": 0, "seed": 0})
     top_logprobs: int = _TOP_LOGPROBS[0]
-    tells_stop: bool = False
+    stops: bool | None = None
 
     def settings(self, max_new_tokens: int, *, prefix: bool = False, logprobs: bool = False) -> dict[str, Any]:
         """The fields beside model and messages."""
@@ -141,22 +148,42 @@ class Dialect:
             fields |= CONTINUE
         if logprobs:
             fields |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        elif self.tells_stop:
+        elif self.stops:
             fields["stop"] = [ANSWER_END]
         return fields
 
-    def learn(self, refusal: str, sent: Mapping[str, Any]) -> None:
-        """Leave out from now on what this refusal of a request with the fields `sent` names."""
-        if not _REFUSAL.search(refusal):
-            return
-        if "max_completion_tokens" in refusal and "max_tokens" in sent:
+    def heed(self, reply: Reply, sent: Mapping[str, Any]) -> bool:
+        """Learn from a reply whether the server may be told to stop; it never is again once one speaks against it.
+
+        A model whose reasoning is set apart may think about the format it is to answer in, and would be stopped there.
+
+        Returns:
+            False where the request must be sent again: it said where to stop, and the reply does not say what ended it.
+        """
+        self.stops = reply.tells_stop and not reply.reasoned and self.stops is not False
+        return reply.tells_stop or "stop" not in sent
+
+    def learn(self, refusal: str, sent: Mapping[str, Any]) -> bool:
+        """Leave out from now on what this refusal of a request with the fields `sent` names.
+
+        Returns:
+            Whether the request is worth another try: it held something that is now left out or asked for otherwise.
+        """
+        if "max_tokens" in sent and _refuses(refusal, "max_tokens") and "max_completion_tokens" in refusal:
             self.limit = "max_completion_tokens"
         for name in ("temperature", "seed"):
-            if name in sent and re.search(rf"\b{name}\b", refusal):
+            if name in sent and _refuses(refusal, name):
                 self._drop(name)
-        if "logprobs" in refusal and sent.get("top_logprobs") == self.top_logprobs:
+        if sent.get("top_logprobs") == self.top_logprobs and _refuses(refusal, "(?:top_)?logprobs"):
             fewer = [count for count in _TOP_LOGPROBS if count < self.top_logprobs]
             self.top_logprobs = fewer[0] if fewer else self.top_logprobs
+        return any(
+            (
+                self.limit not in sent,
+                any(name in sent and name not in self.decoding for name in ("temperature", "seed")),
+                sent.get("top_logprobs", self.top_logprobs) != self.top_logprobs,
+            )
+        )
 
     def _drop(self, name: str) -> None:
         if self.decoding.pop(name, None) is not None and name == "temperature":

@@ -9,6 +9,8 @@ Formats:
     boxes       AnomalyR1 section 3.1: reasoning, then a JSON list of the defects' boxes; `[]` for a normal product.
     grounding   VLM-R1's RefCOCO prompt (AnomalyR1 section 3.1): reasoning, then the named region's box as JSON.
     direct      the bare word Yes or No, for scoring by probability.
+
+Evaluations read through `READINGS`: these formats, and what the published scripts read.
 """
 
 from iadr1.prompts.formats import (

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from iadr1.geometry import BoxFrame
+from iadr1.prompts.cleaning import own_turn
 from iadr1.prompts.formats import Answer, Format
 from iadr1.prompts.parsing import parse
 from iadr1.prompts.published import read_tagged
@@ -60,7 +61,8 @@ def _choice(text: str, options: Mapping[str, str], frame: BoxFrame | None) -> Fo
     if answer.letter is not None:
         return Found(answer.letter, answer)
     # The last answer block, closed or cut off, that is nothing but a letter.
-    block = text.rpartition("<answer>")[2].partition("</answer>")[0] if "<answer>" in text else ""
+    turn = own_turn(text)
+    block = turn.rpartition("<answer>")[2].partition("</answer>")[0] if "<answer>" in turn else ""
     alone = re.fullmatch(rf"[\W_]*([{LETTERS}])[\W_]*", block.upper())
     return _not_offered(alone[1], answer) if alone and alone[1] not in options else Found(None, answer)
 

@@ -17,6 +17,8 @@ from iadr1.records import RelativePath, Sample
 Knowledge = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Data set as in the samples -> class -> state -> text: `domain_knowledge` in the sidecar of a prepared MMAD."""
 
+_SLOT_IN_TEXT = f"holds {IMAGE_SLOT!r}, which a model could take for an image"
+
 
 def asked(samples: Sequence[Sample], protocol: Protocol) -> list[Sample]:
     """The samples of a file that the protocol asks, in order: all, or the first of each image."""
@@ -145,7 +147,7 @@ def _fault(sample: Sample, protocol: Protocol) -> str:
     if odd:
         return f"its option {odd[0]!r} is not lettered with one character"
     if any(IMAGE_SLOT in text for text in (sample.question, *sample.options.values())):
-        return f"its text holds {IMAGE_SLOT!r}, which a model could take for an image"
+        return f"its text {_SLOT_IN_TEXT}"
     return ""
 
 
@@ -161,7 +163,10 @@ def _knowledge(sample: Sample, knowledge: Knowledge | None) -> str:
             where=f"sample {sample.id!r}",
             hint="prepare MMAD with domain_knowledge.json in its folder, or ask without",
         )
-    return "\n".join(texts.values())
+    text = "\n".join(texts.values())
+    if IMAGE_SLOT in text:
+        raise DataError(f"its domain knowledge {_SLOT_IN_TEXT}", where=f"sample {sample.id!r}")
+    return text
 
 
 def fit(image: Image.Image, protocol: Protocol) -> Image.Image:

@@ -191,5 +191,6 @@ def placeholders(text: str) -> Iterator[str]:
         if name is None:
             continue
         if form or conversion or not name.isidentifier():
-            raise ValueError(f"'{{{name}}}' is no field")
+            whole = f"{name}{'!' if conversion else ''}{conversion or ''}{':' if form else ''}{form}"
+            raise ValueError(f"'{{{whole}}}' is no bare name")
         yield name

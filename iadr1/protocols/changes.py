@@ -46,7 +46,7 @@ def vary(
             hint="ask for references with --shots" if protocol.max_shots else None,
         )
     for key, fault in faults(changed):
-        raise UsageError(f"the protocol {protocol.name!r} cannot take this {key}: {fault}")
+        raise UsageError(f"the protocol {protocol.name!r} cannot take {key}={getattr(changed, key)}: {fault}")
     return changed
 
 

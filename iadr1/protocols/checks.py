@@ -11,7 +11,7 @@ from iadr1 import prompts
 from iadr1.protocols.base import IMAGE_SLOT, Averaging, OptionOrder, Protocol, Template, placeholders
 from iadr1.records import Task
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:\+[a-z_]+=[a-z0-9]+)*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _AVERAGING: dict[Task, tuple[Averaging, ...]] = {
     "choice": ("mmad",),
     "anomaly": ("verdicts", "boxes"),
@@ -26,7 +26,7 @@ Fault = tuple[str, str]
 
 def faults(protocol: Protocol) -> Iterator[Fault]:
     """Everything that keeps a protocol from being asked and read."""
-    for check in (_names, _numbers, _images, _parts, _texts, _options):
+    for check in (_names, _numbers, _images, _parts, _texts, _slots, _options):
         yield from check(protocol)
 
 
@@ -37,7 +37,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def _names(protocol: Protocol) -> Iterator[Fault]:
-    if not _NAME.fullmatch(protocol.name):
+    if not _NAME.fullmatch(protocol.name.partition("+")[0]):
         yield "name", f"{protocol.name!r} is no name: letters, digits, '.', '-' and '_' make one"
     if not protocol.tasks or len(set(protocol.tasks)) < len(protocol.tasks):
         yield "tasks", f"{list(protocol.tasks)} is empty or names a task twice"
@@ -61,8 +61,7 @@ def _numbers(protocol: Protocol) -> Iterator[Fault]:
         if value < bound:
             yield key, f"{value} is less than {bound}"
     if protocol.shots > protocol.max_shots:
-        most = f"at most {protocol.max_shots} references" if protocol.max_shots else "no references"
-        yield "shots", f"{protocol.shots} references asked for, it shows {most}"
+        yield "shots", f"it shows at most {protocol.max_shots} references" if protocol.max_shots else "it shows none"
     for key, known in (("template", get_args(Template)), ("option_order", get_args(OptionOrder))):
         value = getattr(protocol, key)
         if value not in known:
@@ -94,9 +93,8 @@ def _parts(protocol: Protocol) -> Iterator[Fault]:
             yield key, f"a part of the kind {part.kind!r} has neither 'text' nor 'only'"
     if not protocol.chat and protocol.system:
         yield "system", "there is no system turn without a chat template (chat: false)"
-    has_knowledge = any(part.only == "knowledge" for part in protocol.parts)
-    if protocol.domain_knowledge and not has_knowledge:
-        yield "domain_knowledge", "it has no part for domain knowledge (only: knowledge)"
+    if protocol.domain_knowledge and not any("knowledge" in _names_in(part.text) for part in protocol.parts):
+        yield "domain_knowledge", "no part shows '{knowledge}'"
 
 
 def _texts(protocol: Protocol) -> Iterator[Fault]:
@@ -118,8 +116,12 @@ def _texts(protocol: Protocol) -> Iterator[Fault]:
         yield "instruction", f"{protocol.instruction!r}, but no part shows '{{instruction}}'"
     if shown["instruction"] and not protocol.instruction:
         yield "instruction", "empty, but a part shows '{instruction}'"
-    texts = {"system": protocol.system, "question": protocol.question, "option": protocol.option}
-    for key, text in (*texts.items(), *((f"parts.{n}.text", part.text) for n, part in enumerate(protocol.parts))):
+
+
+def _slots(protocol: Protocol) -> Iterator[Fault]:
+    texts = {key: getattr(protocol, key) for key in ("system", "question", "option", "answer_prefix")}
+    texts |= {f"parts.{number}.text": part.text for number, part in enumerate(protocol.parts)}
+    for key, text in texts.items():
         if IMAGE_SLOT in text:
             yield key, f"it holds {IMAGE_SLOT!r}; images are parts of the kinds 'references' and 'image'"
 

@@ -16,6 +16,7 @@ from iadr1.protocols.checks import faults, nearest
 
 _FOLDER = Path(__file__).parent
 _SUFFIXES = (".yaml", ".yml")
+_UNKNOWN = "unexpected_keyword_argument"
 _ADAPTER = TypeAdapter(Protocol)
 
 
@@ -64,13 +65,9 @@ def _read(path: Path) -> Protocol:
     if not isinstance(value, dict):
         raise ConfigError("a protocol is a list of 'key: value' lines", where=str(path))
     try:
-        protocol = _ADAPTER.validate_json(json.dumps(value, default=_refuse))
+        protocol = _ADAPTER.validate_json(_as_json(value, path))
     except ValidationError as error:
         raise _explain(path, error) from error
-    except _NotPlainError as error:
-        raise ConfigError(
-            f"the value {error} is no text or number", where=str(path), hint="put it in quotes"
-        ) from error
     if "+" in protocol.name:
         raise _wrong(path, "name", f"{protocol.name!r}: behind a '+' stand changes made by options")
     for key, fault in faults(protocol):
@@ -98,19 +95,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-class _NotPlainError(TypeError):
-    """A YAML value that JSON does not have, such as a date."""
-
-
-def _refuse(value: object) -> str:
-    raise _NotPlainError(repr(value))
+def _as_json(value: dict[Any, Any], path: Path) -> str:
+    for key, item in value.items():
+        try:
+            json.dumps(item, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:  # a date; a list that holds itself, half a character
+            raise _wrong(path, str(key), f"{item!r:.80} is neither text nor number", "put it in quotes") from error
+    return json.dumps({str(key): item for key, item in value.items()})
 
 
 def _explain(path: Path, error: ValidationError) -> ConfigError:
-    """The first thing that is wrong, by its key."""
-    first = error.errors()[0]
+    """One thing that is wrong, by its key."""
+    errors = sorted(error.errors(), key=lambda item: item["type"] != _UNKNOWN)  # a misspelt key leaves another missing
+    first = errors[0]
     key = ".".join(map(str, first["loc"]))
-    if first["type"] == "unexpected_keyword_argument":
+    if first["type"] == _UNKNOWN:
         known = fields(Part if key.startswith("parts.") else Protocol)
         return _wrong(path, key, "there is no such key", nearest(str(first["loc"][-1]), known))
     if first["type"] == "missing":

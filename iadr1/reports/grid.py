@@ -15,8 +15,8 @@ Row = tuple[str, Sequence[str]]
 
 _WIDTH = 80
 """Columns of a terminal."""
-_MOST_LABEL = 34
-"""Widest first column of a terminal's table; longer labels are folded."""
+_LEAST_LABEL, _MOST_LABEL = 20, 48
+"""A terminal's first column is as wide as its labels; where that is too much for the others, labels are folded."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,12 @@ def to_rich(grid: Grid) -> Table:
     """
     groups = [(group.heading, group.rows if group.brief is None else group.brief) for group in grid.groups]
     rows = [row for _, members in groups for row in members]
-    first = min(_MOST_LABEL, max((cell_len(label) for label, _ in rows), default=0))
     widths = [
         1 + max(cell_len(text) for text in (*heading.split("\n"), *(cells[place] for _, cells in rows)))
         for place, (_, heading) in enumerate(grid.columns)
     ]
+    longest = max((cell_len(label) for label, _ in rows), default=0)
+    first = min(longest, max(_LEAST_LABEL, min(_MOST_LABEL, _WIDTH - sum(widths))))
     table = Table.grid()
     table.title = Text(grid.title)
     table.add_column(max_width=_WIDTH, overflow="fold")

@@ -1,8 +1,12 @@
-"""The content of `metrics.json` as tables, with published rows below the user's."""
+"""The content of `metrics.json` as tables, with published rows below the user's.
+
+Every table names the protocol with its hash and how many questions it is about; a published row stands under its source
+and the protocol stated there, and is marked where the model was trained on images of MMAD.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from iadr1 import published
@@ -14,7 +18,8 @@ Scores = Mapping[str, float]
 
 _AVERAGE = "average"
 _DETECTION = published.SUBTASKS[0]
-_TRAINED = "\N{DAGGER}"
+TRAINED = "\N{DAGGER}"
+"""Mark of a model that was trained on images it is asked about."""
 _HEADINGS = {
     "Anomaly Detection": "Anom.\ndet.",
     "Defect Classification": "Def.\nclass",
@@ -29,46 +34,54 @@ _HEADINGS = {
     "precision": "Prec.",
     "recall": "Rec.",
     "f1": "F1",
+    "undecided": "Un-\ndec.",
 }
 _CHOICE = (*published.SUBTASKS, "average", "overkill", "miss")
-_YES_NO = (_DETECTION, "overkill", "miss", "precision", "recall", "f1")
-_NOTE = "Percent; an answer that cannot be read is wrong."
-_TRAINED_NOTE = f"{_TRAINED} trained on images of MMAD; for published rows without this mark nothing is known of it."
+_YES_NO = (_DETECTION, "overkill", "miss", "precision", "recall", "f1", "undecided")
+_STRICT = "Percent; an answer that cannot be read is wrong."
+TRAINED_NOTE = f"{TRAINED} trained on images of MMAD; for published rows without this mark nothing is known of it."
 
 
 def result_tables(metrics: Metrics, *, task: str) -> list[Grid]:
-    """The tables of one run, the headline first; then, where published rows of the same sets exist, those by set.
+    """The tables of one run, the headline first; then those by dataset or class beside published rows of the same.
 
     Args:
         metrics: The content of `metrics.json`.
-        task: `choice`, or `anomaly` for yes/no.
+        task: The task of the questions: `choice`, `anomaly` (yes/no) or `grounding`.
     """
-    datasets = [name for name in metrics["strict"] if name != _AVERAGE]
+    if task == "grounding":
+        return _section(metrics, "grounding", title=run_title(metrics))
     if task == "anomaly":
-        side = _by_set(metrics, "Mean of the accuracies on normal and anomalous images", datasets, published.iadr1())
-        return [_headline(metrics, _YES_NO, ()), *side]
-    by_class = _by_category(metrics)
+        title = "Mean of the accuracies on normal and anomalous images"
+        return [
+            _headline(metrics, _YES_NO, ()),
+            *_by_set(metrics, title, published.iadr1(), key=_DETECTION),
+            *(grid for key in _SECTIONS for grid in _section(metrics, key)),
+        ]
+    by_class = _by_class(metrics)
     if by_class:
-        return [_headline(metrics, _CHOICE, ()), *by_class]
+        return [_headline(metrics, _CHOICE, ()), *by_class, *_order(metrics)]
     return [
         _headline(metrics, _CHOICE, published.table_2()),
-        *_by_set(metrics, "Average of the seven subtasks by dataset", datasets, published.table_3(), key=_AVERAGE),
-        *_by_set(metrics, f"{_DETECTION} by dataset", datasets, published.table_5()),
+        *_by_set(metrics, "Average of the seven subtasks by dataset", published.table_3(), key=_AVERAGE),
+        *_by_set(metrics, f"{_DETECTION} by dataset", published.table_5(), key=_DETECTION),
+        *_order(metrics),
     ]
 
 
 def _headline(metrics: Metrics, columns: Sequence[str], rows: Sequence[PublishedRow]) -> Grid:
-    own = Group(_whose(metrics), _own_rows(metrics, columns), _own_rows(metrics, columns, decimals=1))
+    own = Group(run_name(metrics), _own_rows(metrics, columns), _own_rows(metrics, columns, decimals=1))
     groups = [own, *_published_groups(rows, columns)]
-    notes = [_NOTE, f"Answers read: {metrics['parse_rate']:.2f} %."]
+    notes = [_STRICT, f"Answers read: {metrics['parse_rate']:.2f} %.", *_trained_notes(metrics)]
     if rows:
         known = {row.dataset for row in published.mmad()} | {_AVERAGE}
         other = "" if known.issuperset(metrics["strict"]) else " about MMAD's own images, not comparable with others"
-        notes += [f"Published rows are by MMAD's script{other}.", _TRAINED_NOTE]
-    return Grid(_title(metrics), [(name, _HEADINGS[name]) for name in columns], groups, " ".join(notes))
+        notes += [f"Published rows are by MMAD's script{other}.", TRAINED_NOTE]
+    return Grid(run_title(metrics), [(name, _HEADINGS[name]) for name in columns], groups, " ".join(notes))
 
 
-def _title(metrics: Metrics) -> str:
+def run_title(metrics: Metrics) -> str:
+    """Benchmark and model, and how much is missing."""
     title = f"{metrics['benchmark'] or 'questions'}: {metrics['model']}"
     if metrics["complete"] is False:
         asked = metrics["questions"] + metrics["missing"]
@@ -76,29 +89,48 @@ def _title(metrics: Metrics) -> str:
     return title
 
 
-def _whose(metrics: Metrics) -> str:
-    """The user's run, with the protocol it was asked under, marked where it was trained on images it is asked about."""
+def run_name(metrics: Metrics) -> str:
+    """The user's run and the protocol it was asked under, marked where it was trained on images it is asked about."""
     shots = "" if metrics["shots"] is None else f", {metrics['shots']}-shot"
-    protocol = f"protocol {metrics['protocol']}" if metrics["protocol"] else "protocol not stated"
-    return f"{_own_name(metrics)}, {protocol}{shots}"
+    return f"{_own_name(metrics)}, {protocol_name(metrics)}{shots}, n = {metrics['questions']:,}"
+
+
+def protocol_name(metrics: Metrics) -> str:
+    """The protocol of a run in words: name, version and hash, as far as they are known."""
+    protocol = metrics["protocol"]
+    if not protocol or not protocol["hash"]:
+        return "protocol not stated"
+    named = f"{protocol['name']} v{protocol['version']} " if protocol["name"] else ""
+    return f"protocol {named}{protocol['hash']}"
 
 
 def _own_name(metrics: Metrics) -> str:
-    mark = f" {_TRAINED}" if metrics.get("includes_trained_images") else ""
+    mark = f" {TRAINED}" if metrics.get("includes_trained_images") else ""
     return f"{metrics['model']}{mark}"
 
 
+def _trained_notes(metrics: Metrics) -> list[str]:
+    images = metrics.get("includes_trained_images")
+    return [f"{TRAINED} The figures include {images} images that the model was trained on."] if images else []
+
+
 def _own_rows(metrics: Metrics, columns: Sequence[str], *, decimals: int = 2) -> list[Row]:
-    strict: Mapping[str, Scores] = metrics["strict"]
-    detection: Mapping[str, Scores] = metrics["detection"]
+    found = _with_detection(metrics)
+    average = found.pop(_AVERAGE)
     interval = metrics["interval_95"][_AVERAGE]
-    found: dict[str, Scores] = {name: {**scores, **detection.get(name, {})} for name, scores in strict.items()}
-    found["Average"] = found.pop(_AVERAGE)
+    found["Average"] = average
     for place, label in enumerate(("  95 % from", "  95 % to")):
         found[label] = {name: bounds[place] for name, bounds in interval.items()}
     found["  read answers only"] = metrics["parsed"].get(_AVERAGE, {})
     found["  by MMAD's script"] = metrics["mmad_compat"][_AVERAGE]
+    for name, part in metrics.get("splits", {}).items():
+        found[f"  {name} ({part['questions']:,})"] = _with_detection(part)[_AVERAGE]
     return [_row(label, figures, columns, decimals=decimals) for label, figures in found.items()]
+
+
+def _with_detection(metrics: Metrics) -> dict[str, Scores]:
+    """The strict table with precision, recall and F1."""
+    return {name: {**scores, **metrics["detection"].get(name, {})} for name, scores in metrics["strict"].items()}
 
 
 def _published_groups(rows: Sequence[PublishedRow], columns: Sequence[str]) -> list[Group]:
@@ -116,40 +148,141 @@ def _published_groups(rows: Sequence[PublishedRow], columns: Sequence[str]) -> l
 
 
 def _published_rows(rows: Sequence[PublishedRow], columns: Sequence[str], *, decimals: int = 2) -> list[Row]:
-    names = [f"{row.model} {_TRAINED}" if row.trained else row.model for row in rows]
+    names = [f"{row.model} {TRAINED}" if row.trained else row.model for row in rows]
     return [_row(name, row.figures, columns, decimals=decimals) for name, row in zip(names, rows, strict=True)]
 
 
-def _by_set(
-    metrics: Metrics, title: str, datasets: Sequence[str], rows: Sequence[PublishedRow], *, key: str = _DETECTION
-) -> list[Grid]:
+def _by_set(metrics: Metrics, title: str, rows: Sequence[PublishedRow], *, key: str) -> list[Grid]:
     """One column for each dataset; none where nothing is published of any of them."""
     own = {name: scores[key] for name, scores in metrics["strict"].items() if key in scores}
-    comparable = [row for row in rows if any(name in row.figures for name in datasets)]
-    return _beside(metrics, title, own, comparable) if comparable and own else []
+    sets = own.keys() - {_AVERAGE}
+    comparable = [row for row in rows if not sets.isdisjoint(row.figures)]
+    if not comparable:
+        return []
+    part = any(row.figures.keys() - sets - {_AVERAGE} for row in comparable if _AVERAGE in row.figures)
+    note = "Published averages are over all sets of their source, also those without a column here." if part else ""
+    return _beside(metrics, title, own, comparable, counts=_questions(metrics["counts"], key), note=note)
 
 
-def _by_category(metrics: Metrics) -> list[Grid]:
+def _questions(counts: Mapping[str, Mapping[str, Mapping[str, int]]], key: str) -> dict[str, int]:
+    """Questions of each dataset, of one subtask or (`average`) of all."""
+    return {
+        name: sum(cell["asked"] for subtask, cell in cells.items() if key in (_AVERAGE, subtask))
+        for name, cells in counts.items()
+    }
+
+
+def _by_class(metrics: Metrics) -> list[Grid]:
     """One column for each class of MVTec 3D-AD, as in AnomalyR1's Table 4; none for other classes."""
     rows = published.table_4()
-    if not all(set(table) <= set(rows[0].figures) for table in metrics["per_category"].values()):
+    classes = {name: scores for table in metrics["per_category"].values() for name, scores in table.items()}
+    if not classes.keys() <= rows[0].figures.keys():
         return []
-    own = {
-        name: scores[_AVERAGE]
-        for table in metrics["per_category"].values()
-        for name, scores in table.items()
-        if _AVERAGE in scores
-    }
-    ordered = {name: own[name] for name in rows[0].figures if name in own}
-    ordered[_AVERAGE] = sum(ordered.values()) / len(ordered)
-    return _beside(metrics, "Average of the subtasks by class", ordered, rows)
+    own = {name: classes[name][_AVERAGE] for name in rows[0].figures if _AVERAGE in classes.get(name, {})}
+    own[_AVERAGE] = sum(own.values()) / len(own)
+    return _beside(metrics, "Average of the subtasks by class", own, rows)
 
 
-def _beside(metrics: Metrics, title: str, own: Scores, rows: Sequence[PublishedRow]) -> list[Grid]:
+def _beside(
+    metrics: Metrics,
+    title: str,
+    own: Scores,
+    rows: Sequence[PublishedRow],
+    *,
+    counts: Mapping[str, int] | None = None,
+    note: str = "",
+) -> list[Grid]:
     columns = [*(name for name in own if name != _AVERAGE), *([_AVERAGE] if _AVERAGE in own else [])]
-    groups = [Group(_whose(metrics), [_row(_own_name(metrics), own, columns)])]
+    mine: list[Row] = [_row(_own_name(metrics), own, columns)]
+    if counts is not None:
+        mine.append(("  questions", [f"{counts[name]:,}" if name in counts else "" for name in columns]))
+    groups = [Group(run_name(metrics), mine)]
     groups += [Group(group.heading, group.rows) for group in _published_groups(rows, columns)]
-    return [Grid(title, [(name, name) for name in columns], groups, f"{_NOTE} {_TRAINED_NOTE}")]
+    notes = [_STRICT, note, *_trained_notes(metrics), TRAINED_NOTE]
+    return [Grid(title, [(name, name) for name in columns], groups, " ".join(filter(None, notes)))]
+
+
+_BOX_RATES = {"precision": "P", "recall": "R", "f1": "F1"}
+_SECTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "grounding": ("Targets", {"acc@0.5": "acc@0.5", "mean_iou": "mean IoU", "targets": "targets"}),
+    "quality": (
+        "Anomaly scores of images",
+        {"auroc": "AUROC", "ap": "AP", "f1_max": "F1-max", "f1_max_threshold": "at score", "scored_images": "images"},
+    ),
+    "boxes": (
+        "Boxes",
+        {
+            **{f"{key}@{iou}": f"{name}@{iou}" for iou in ("0.33", "0.5", "0.75") for key, name in _BOX_RATES.items()},
+            **{"ap": "AP", "ap50": "AP50", "ap75": "AP75", "mean_iou": "mean IoU"},
+            **{"true_boxes": "true boxes", "predicted_boxes": "named boxes"},
+        },
+    ),
+    "pixels": (
+        "Masks",
+        {
+            **{"pixel_iou": "IoU", "pixel_dice": "Dice"},
+            **{"pixel_iou_pooled": "pooled IoU", "pixel_dice_pooled": "pooled Dice"},
+            **{"aupro": "AUPRO", "normal_marked": "normal marked", "defect_masks": "defect masks", "masks": "masks"},
+        },
+    ),
+    "words": (
+        "Named types and places",
+        {
+            **{"type_accuracy": "types right", "type_images": "of images"},
+            **{"location_accuracy": "places right", "location_images": "of images"},
+        },
+    ),
+}
+"""Section of `metrics.json` -> title of its table, and the heading of each figure."""
+
+
+def _section(metrics: Metrics, key: str, *, title: str = "") -> list[Grid]:
+    """A section (dataset or `average` -> figure -> value), with intervals and splits; none where it is not there."""
+    if not metrics.get(key):
+        return []
+    heading, names = _SECTIONS[key]
+    rows: dict[str, Scores] = {("Average" if name == _AVERAGE else name): row for name, row in metrics[key].items()}
+    columns = [name for name in names if any(name in row for row in rows.values())]
+    drawn = metrics["interval_95"].get(_AVERAGE, {})
+    for place, label in enumerate(("  95 % from", "  95 % to")):
+        rows[label] = {name: bounds[place] for name, bounds in drawn.items()}
+    for name, part in metrics.get("splits", {}).items():
+        rows[f"  {name} ({part['questions']:,})"] = part.get(key, {}).get(_AVERAGE, {})
+    counted = {name for row in metrics[key].values() for name, value in row.items() if isinstance(value, int)}
+    cells = [
+        (label, [_figure(name, row.get(name), count=name in counted) for name in columns])
+        for label, row in rows.items()
+    ]
+    heads = [(names[name], names[name].replace(" ", "\n")) for name in columns]
+    note = " ".join(["Rates in percent; IoU, Dice and scores from 0 to 1.", *_trained_notes(metrics)])
+    return [Grid(title or heading, heads, [Group(run_name(metrics), cells)], note)]
+
+
+def _figure(name: str, value: float | None, *, count: bool) -> str:
+    """A count (of a dataset, never averaged), a value from 0 to 1 with three decimals, or a percent with two."""
+    if value is None or count != isinstance(value, int):
+        return ""
+    if count:
+        return f"{value:,}"
+    part = any(word in name for word in ("iou", "dice", "threshold"))
+    return f"{value:.{3 if part else 2}f}"
+
+
+def _order(metrics: Metrics) -> list[Grid]:
+    """How much answers depend on the order of the options; none where not every rotation was asked."""
+    order = metrics.get("circular")
+    if not order:
+        return []
+    places = list(order["by_position"])
+    names = {"by_position": "right, where the right option stands there", "chosen_position": "share of the answers"}
+    rows = [(label, [f"{order[key][place]:.2f}" for place in places]) for key, label in names.items()]
+    note = (
+        f"Percent of {order['questions']:,} questions asked with every rotation of their options: right in all "
+        f"rotations {order['all_rotations_right']:.2f} %, answer changes with the rotation "
+        f"{order['answer_changed']:.2f} %."
+    )
+    heads = [(place, place) for place in places]
+    return [Grid("Order of the options, by position", heads, [Group(run_name(metrics), rows)], note)]
 
 
 def comparison_tables(result: Mapping[str, Any]) -> list[Grid]:
@@ -162,19 +295,20 @@ def comparison_tables(result: Mapping[str, Any]) -> list[Grid]:
     figures: Mapping[str, Mapping[str, Mapping[str, Any]]] = result["differences"]
     macro = [_difference(name, figure) for name, figure in figures[_AVERAGE].items()]
     by_set = [_difference(name, row[_AVERAGE]) for name, row in figures.items() if name != _AVERAGE and _AVERAGE in row]
-    names = f"A: {result['a']['model']}; B: {result['b']['model']}"
+    runs = " ".join(f"{side.upper()}: {result[side]['model']}, {protocol_name(result[side])}." for side in ("a", "b"))
+    count = f"n = {result['questions']:,}."
     note = (
-        "Percent; an answer that cannot be read is wrong. Intervals: bootstrap over images; p: paired randomisation "
-        "test by image, two-sided."
+        f"{runs} {count} {_STRICT} Intervals: bootstrap over images; p: paired randomisation test by image, two-sided."
     )
+    names = f"A: {result['a']['model']}; B: {result['b']['model']}"
     first = Grid(names, columns, [Group("Macro average", macro), Group("Average of a dataset", by_set)], note)
     single = [
         (name, (str(test["only_a"]), str(test["only_b"]), _p(test["p"]))) for name, test in result["mcnemar"].items()
     ]
     heads = [(name, name) for name in ("only A right", "only B right", "p")]
     note = (
-        "Exact McNemar test, two-sided. It takes questions as independent: where an image has several (Object "
-        "Analysis, all), report the test by image above."
+        f"{runs} {count} Exact McNemar test, two-sided. It takes questions as independent: where an image has several "
+        "(Object Analysis, all), report the test by image above."
     )
     return [first, Grid("Single questions", heads, [Group("", single)], note)]
 
@@ -189,5 +323,5 @@ def _p(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
 
 
-def _row(label: str, figures: Scores, columns: Sequence[str], *, decimals: int = 2) -> Row:
+def _row(label: str, figures: Scores, columns: Iterable[str], *, decimals: int = 2) -> Row:
     return label, [f"{figures[name]:.{decimals}f}" if name in figures else "" for name in columns]

@@ -7,14 +7,10 @@ touching this package, name it by its dotted path (`examples/my_reward.py`). doc
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import math
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from numbers import Real
-from pathlib import Path
 
 from iadr1.errors import MissingExtraError, UsageError
 from iadr1.rewards.anomalyr1 import choice_reference, roam_reference
@@ -22,12 +18,23 @@ from iadr1.rewards.base import Reward, RewardInfo
 from iadr1.rewards.classical import accuracy, format_reward
 from iadr1.rewards.grounding import box_format, grounding, grounding_giou, grounding_hard
 from iadr1.rewards.iadr1 import iadr1_accuracy, iadr1_consistency
+from iadr1.rewards.own import OwnReward, import_reward
 from iadr1.rewards.reasoning import RoamEmbedding, roam_exact, roam_f1
 from iadr1.rewards.roam import roam
 from iadr1.rewards.sc_grpo import sc_grpo
 from iadr1.rewards.shaping import Length, Repetition, length_of
 
-__all__ = ["GROUPS", "REWARDS", "TABLE", "Reward", "RewardInfo", "WeightedReward", "checked", "resolve_reward"]
+__all__ = [
+    "GROUPS",
+    "REWARDS",
+    "TABLE",
+    "OwnReward",
+    "Reward",
+    "RewardInfo",
+    "WeightedReward",
+    "checked",
+    "resolve_reward",
+]
 
 WeightedReward = tuple[str, Reward, float]
 """Name (used in logs), function, weight."""
@@ -53,7 +60,7 @@ TABLE: Mapping[str, RewardInfo] = {
     ),
     "roam-reference": RewardInfo(roam_reference, 0, 1, "roam, value for value as published", _AR1_CODE, "options"),
     "choice-reference": RewardInfo(choice_reference, 0, 1, "right letter, as published", _AR1_CODE, "options"),
-    "accuracy": RewardInfo(accuracy, 0, 1, "right letter or verdict", "DeepSeek-R1; AnomalyR1 Table 5", "verdict"),
+    "accuracy": RewardInfo(accuracy, 0, 1, "right letter or verdict", "DeepSeek-R1; AnomalyR1 Table 5", "answer"),
     "format": RewardInfo(format_reward, 0, 1, "reasoning and answer exactly as asked", "DeepSeek-R1", "any"),
     "sc-grpo": RewardInfo(sc_grpo, 0, 3, "shape, verdict, place and kind of a defect", "IAD-R1, cleaned", "verdict"),
     "iadr1-accuracy": RewardInfo(
@@ -97,7 +104,8 @@ def resolve_reward(text: str) -> list[WeightedReward]:
     folder too), with an optional `=weight` (1 where absent). `length@400` hands a reward its argument.
 
     Raises:
-        UsageError: Unknown name, module or function, a weight that is not a finite number, or a name given twice.
+        UsageError: Unknown name, module or function, a module that cannot be imported, a weight that is not a finite
+            number, no weight but 0, or a name given twice.
         MissingExtraError: A package the reward needs is not installed.
     """
     found: dict[str, WeightedReward] = {}
@@ -109,6 +117,8 @@ def resolve_reward(text: str) -> list[WeightedReward]:
             if label in found:
                 raise UsageError(f"the reward {label!r} is named twice in {text!r}")
             found[label] = (label, function, weight)
+    if not any(weight for _, _, weight in found.values()):
+        raise UsageError(f"every weight of {text!r} is 0, nothing would be rewarded")
     return list(found.values())
 
 
@@ -143,12 +153,21 @@ def _weight(number: str, part: str) -> float:
     return weight
 
 
+def _own_reward(path: str) -> Reward:
+    if not all(path.partition(":")):
+        known = ", ".join([*TABLE, *GROUPS])
+        raise UsageError(
+            f"no reward {path!r}; known rewards: {known}", hint="your own is named like package.module:function"
+        )
+    return import_reward(path)
+
+
 def _named_reward(text: str) -> tuple[str, Reward]:
     """The name for logs and the function of `name`, `name@argument` or `package.module:function`."""
     name, sign, argument = text.partition("@")
     row = TABLE.get(name)
     if row is None:
-        return text.rpartition(":")[2], _import_reward(text)
+        return text.rpartition(":")[2], _own_reward(text)
     if row.extra is not None and importlib.util.find_spec(row.extra[0]) is None:
         package, extra = row.extra
         raise MissingExtraError(package.replace("_", "-"), extra, purpose=f"the reward {name!r}")
@@ -159,35 +178,3 @@ def _named_reward(text: str) -> tuple[str, Reward]:
     if not argument:
         raise UsageError(f"nothing stands after '@' in {text!r}", hint=f"write it like {name}@{row.argument}")
     return name, row.make(argument)
-
-
-def _import_reward(path: str) -> Reward:
-    module_name, colon, function_name = path.partition(":")
-    if not (colon and module_name and function_name):
-        known = ", ".join([*TABLE, *GROUPS])
-        raise UsageError(
-            f"no reward {path!r}; known rewards: {known}", hint="your own is named like package.module:function"
-        )
-    with _current_folder_importable():
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError as error:
-            raise UsageError(
-                f"cannot import the reward {path!r}: {error}", hint="the module must be installed or lie below here"
-            ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise UsageError(f"the module {module_name!r} has no function {function_name!r}", where=module.__file__)
-    reward: Reward = function
-    return reward
-
-
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    """A console script, unlike `python -m`, does not look for modules in the current folder."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)

@@ -22,7 +22,8 @@ class RewardInfo:
         high: The highest value it can give.
         what: One line on what is rewarded.
         source: Paper section or published file.
-        needs: What a sample must have for the reward to apply: `options`, `verdict`, `boxes` or `any`.
+        needs: What a sample must have for the reward to apply: `options`, `verdict`, `answer` (either of these two),
+            `boxes` or `any`.
         make: Builds the reward from the text after `@`, for a reward that takes one.
         argument: What that text is.
         extra: The package it needs and the extra of iadr1 that installs it.

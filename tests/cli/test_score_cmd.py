@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from iadr1.cli.app import app
 from iadr1.errors import DataError, UsageError
+from tests.stages.scoring_world import World, answer, match, sample, yes_no
 
 LETTERS = ("A", "B", "A", "A", "?")
 
@@ -112,6 +113,35 @@ def test_a_partial_comparison_is_marked(answers: Path, tmp_path: Path) -> None:
 def test_an_unknown_format_is_refused(answers: Path) -> None:
     with pytest.raises(UsageError, match="no format 'coco'"):
         call("score", answers, "--from", "coco")
+
+
+def test_a_run_of_shards_and_its_report(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    samples = [sample(key, category=key) for key in "ab"]
+    world.pictures(samples)
+    for place, key in enumerate("ab", start=1):
+        world.write(samples, [answer(key, "A")], shard=f"{place}/2")
+    result = call("score", world.out, "--report", "--root", tmp_path, "--out", tmp_path / "o", columns=200)
+    assert "protocol mine v2 0123456789abcdef, n = 2" in result.stdout
+    names = ("metrics.json", "table.md", "table.tex", "heat_map.png", "categories.png", "report.html")
+    assert result.stdout.splitlines()[-6:] == [str(tmp_path / "o" / name) for name in names]
+
+
+def test_the_manifest_may_be_elsewhere(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    manifest = world.leaks([match("a.png", trained=True)], "bolt").rename(tmp_path / "moved.json")
+    world.write([sample("a")], [answer("a", "A")])
+    with pytest.raises(UsageError, match="--leaks"):
+        call("score", world.out)
+    told = call("score", world.out, "--leaks", manifest, columns=300).stdout
+    assert "include 1 images that the model was trained on" in " ".join(told.split())
+
+
+def test_what_is_left_out_is_said_on_stderr(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.extra["no_score"] = "no probabilities here"
+    world.write([yes_no("a")], [answer("a", "No")])
+    assert "no anomaly scores: no probabilities here" in call("score", world.out).stderr
 
 
 @pytest.mark.parametrize("command", ["score", "compare"])

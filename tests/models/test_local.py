@@ -18,7 +18,9 @@ from iadr1.models import LoadOptions, Request
 torch = pytest.importorskip("torch")
 
 from iadr1.models import local  # noqa: E402
-from iadr1.models.local import LocalEngine, TextWritten  # noqa: E402
+from iadr1.models.decoding import Complete, greedy  # noqa: E402
+from iadr1.models.local import LocalEngine  # noqa: E402
+from iadr1.models.prefix import Prompt  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +69,33 @@ def test_the_answer_depends_on_the_image(engine: LocalEngine) -> None:
     assert one.text != other.text
 
 
-def test_requests_are_worked_through_by_length(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    work = engine._generate
+def worked(engine: LocalEngine, requests: Sequence[Request], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The ids of each batch."""
+    seen: list[list[str]] = []
 
-    def spy(batch: list[Request], max_new_tokens: int) -> Any:
-        seen.extend(item.id for item in batch)
+    def spy(batch: list[Prompt], max_new_tokens: int) -> Any:
+        seen.append([prompt.request.id for prompt in batch])
         return work(batch, max_new_tokens)
 
+    work = engine._generate
     monkeypatch.setattr(engine, "_generate", spy)
-    engine.generate(three(), max_new_tokens=1)
-    lengths = [engine._length(next(r for r in three() if r.id == key)) for key in seen]
-    assert lengths == sorted(lengths)
-    prompt = engine.generate([three()[1]], max_new_tokens=1)[0].prompt_tokens
-    # The template's one placeholder for each image stands for its 16 cells.
-    assert engine._length(three()[1]) == prompt + 2
+    engine.generate(requests, max_new_tokens=1)
+    return seen
+
+
+def test_requests_are_worked_through_by_length(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worked(engine, three(), monkeypatch) == [["short", "two", "long"]]
+    tokens = {item.id: engine._reader.prompt(item).tokens for item in three()}
+    assert tokens["short"] < tokens["two"] < tokens["long"]
+    assert tokens == {item.id: engine.generate([item], max_new_tokens=1)[0].prompt_tokens for item in three()}
+
+
+def test_questions_about_an_image_stay_together(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short and a long question about one image go with it, before the others' longer and behind their shorter."""
+    one, long, short = request("one short", "A"), three()[0], three()[2]
+    other = Request("one long", request("x", "Is it? Answer with A or B.").messages, one.images)
+    batches = worked(engine, [long, one, short, other], monkeypatch)
+    assert batches == [["short", "one short", "one long"], ["long"]]
 
 
 def test_no_requests(engine: LocalEngine) -> None:
@@ -113,18 +127,49 @@ def test_words_with_one_first_token_are_refused(engine: LocalEngine) -> None:
 # stopping
 
 
-def test_each_row_stops_on_its_own(engine: LocalEngine) -> None:
+def test_a_text_is_complete_with_the_token_that_closes_it(engine: LocalEngine) -> None:
     tokenizer = engine.processor.tokenizer
-    ids = {text: tokenizer(text).input_ids for text in ("</answer>", "x" * 12, "</answer> x")}
-    spelled = [token for letter in "</answer>" for token in tokenizer(letter).input_ids]
-    tails = [ids["</answer>"], spelled, spelled[:-1], ids["x" * 12]]
-    # Every prompt quotes the tag, as the instructions do; only what was written counts.
-    prompt = ids["</answer>"] * 3
-    width = max(map(len, tails))
-    rows = torch.tensor([prompt + ids["x" * 12][: width - len(tail)] + tail for tail in tails])
-    criterion = TextWritten(tokenizer, "</answer>", len(prompt))
-    assert criterion(rows, None).tolist() == [True, True, False, False]
-    assert criterion(rows[:, : len(prompt)], None).tolist() == [False] * 4
+    complete = Complete(tokenizer, "</answer>")
+    whole, spelled = ([*map(int, ids)] for ids in (
+        tokenizer("</answer>").input_ids, [token for letter in "</answer>" for token in tokenizer(letter).input_ids],
+    ))  # fmt: skip
+    other = tokenizer("x" * 12).input_ids
+    assert len(whole) == 1 < len(spelled)
+    for tail, expected in (
+        (whole, True),
+        (spelled, True),
+        (spelled[:-1], False),
+        (other, False),
+        (spelled[-1:], False),
+    ):
+        assert complete([*other, *tail]) == expected
+    assert not complete([*whole, *other])
+    # A letter of several tokens: its last byte completes the text.
+    split = tokenizer("ü").input_ids
+    assert len(split) > 1
+    letter = Complete(tokenizer, "ü")
+    assert [letter(split[:count]) for count in range(1, len(split) + 1)] == [False] * (len(split) - 1) + [True]
+
+
+def test_a_row_that_has_ended_is_no_longer_computed(engine: LocalEngine) -> None:
+    """Each forward pass has as many rows as there are unfinished answers, and what these write stays the same."""
+    prompts = [engine._reader.prompt(item) for item in three()]
+    rows: list[int] = []
+    embeddings = engine._reader._model.get_input_embeddings()
+
+    def write(ends: Sequence[int]) -> list[list[int]]:
+        with torch.inference_mode():
+            return greedy(engine._reader.read(prompts), ends=ends, complete=lambda tokens: len(tokens) == 20, limit=24)
+
+    free = write(())
+    assert [len(row) for row in free] == [20, 20, 20]
+    ends = [next(token for token in free[1][start:] if token not in free[0]) for start in (2, 9)]
+    lengths = [next((n + 1 for n, token in enumerate(row) if token in ends), 20) for row in free]
+    assert len(set(lengths)) > 1
+    hook = embeddings.register_forward_hook(lambda module, args, output: rows.append(len(output)))
+    assert write(ends) == [row[:length] for row, length in zip(free, lengths, strict=True)]
+    hook.remove()
+    assert rows == [sum(length > step for length in lengths) for step in range(max(lengths))]
 
 
 def test_generation_ends_behind_the_answer(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,18 +197,18 @@ def test_the_stop_text_is_the_closing_answer_tag() -> None:
 def test_a_batch_that_does_not_fit_is_halved(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def small_memory(batch: list[Request]) -> list[str]:
+    def small_memory(batch: list[Prompt]) -> list[str]:
         sizes.append(len(batch))
         if len(batch) > 2:
             raise torch.OutOfMemoryError
-        return [item.id for item in batch]
+        return [prompt.request.id for prompt in batch]
 
     requests = [request(str(i), "A") for i in range(7)]
     monkeypatch.setattr(engine, "batch_size", 6)
     assert engine._batched(requests, small_memory) == [item.id for item in requests]
     assert sizes == [6, 3, 1, 1, 1, 1, 1, 1, 1]
 
-    def no_memory(batch: Sequence[Request]) -> list[str]:
+    def no_memory(batch: Sequence[Prompt]) -> list[str]:
         raise torch.OutOfMemoryError
 
     with pytest.raises(ModelError, match="does not fit"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from iadr1.errors import ModelError
 from iadr1.geometry import BoxSpace
@@ -29,11 +29,13 @@ class FakeEngine:
         model: Its name.
         errors: Request id -> why there is no answer, as of a server.
         no_probabilities: Why it gives none, as stored answers do not.
+        unweighable: Only requests of these ids get none.
 
     Attributes:
         asked: The requests for texts.
         weighed: The requests for probabilities, each with the words.
         batches: How many requests each call for texts held.
+        refused: Calls for probabilities that were refused.
     """
 
     name = "fake"
@@ -47,9 +49,11 @@ class FakeEngine:
         model: str = "fake",
         errors: Mapping[str, str] | None = None,
         no_probabilities: str = "",
+        unweighable: Collection[str] = (),
     ) -> None:
         self.texts, self.default, self.model = dict(texts or {}), default, model
         self.errors, self.no_probabilities = dict(errors or {}), no_probabilities
+        self.unweighable, self.refused = unweighable, 0
         self.profile = Profile("qwen2_5_vl", BoxSpace.INPUT_PX, 28, 112 * 112, 112 * 112)
         self.asked: list[Request] = []
         self.weighed: list[tuple[Request, tuple[str, ...]]] = []
@@ -70,7 +74,8 @@ class FakeEngine:
         return Completion(request.id, text, words <= max_new_tokens, 10 * (1 + len(request.images)), words, 0.25)
 
     def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
-        if self.no_probabilities:
+        if self.no_probabilities and (not self.unweighable or {one.id for one in requests} & set(self.unweighable)):
+            self.refused += 1
             raise ModelError(self.no_probabilities)
         self.weighed += [(request, tuple(words)) for request in requests]
         if tuple(words) == ("Yes", "No"):

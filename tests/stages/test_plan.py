@@ -432,7 +432,8 @@ def test_what_makes_a_pass_smaller() -> None:
 
 
 def test_vllm_takes_its_share_of_the_card_or_writes_elsewhere(config: TrainConfig) -> None:
-    here, elsewhere = (make_plan(dataclasses.replace(config, vllm=choice)) for choice in ("colocate", "server"))
+    here = make_plan(dataclasses.replace(config, vllm="colocate"))
+    elsewhere = make_plan(dataclasses.replace(config, vllm="server", vllm_url="http://host:8000"))
     assert here.memory.usable == pytest.approx(0.6)
     for plan in (here, elsewhere):
         assert "keys and values of the answers" not in items(plan.memory)
@@ -509,7 +510,7 @@ def test_what_does_not_help_is_not_named() -> None:
     # Of all ideas only the last helps.
     small = Memory((Item("a", GIB),))
     found = changes(paper(), large, lambda other: small if vars(other)["vllm"] == "server" else large)
-    assert [change.setting for change in found] == ["vllm=server"]
+    assert [change.setting for change in found] == ["vllm=server vllm_url=http://HOST:8000"]
 
 
 def test_a_run_that_fits_needs_no_change(config: TrainConfig) -> None:

@@ -14,9 +14,8 @@ from iadr1 import published
 from iadr1.errors import DataError, Iadr1Error, UsageError
 from iadr1.images import file_sha256
 from iadr1.records import Prediction, Sample, read_records, write_records
-from iadr1.stages.evaluate.folder import BENCHMARKS, read_samples
 from iadr1.stages.score import ScoreSettings, compare, score
-from iadr1.stages.score.reading import RunInfo, read_questions
+from iadr1.stages.scoring import draw
 
 DETECTION, PLACE, CLASS = "Anomaly Detection", "Defect Localization", "Object Classification"
 PROTOCOL = "0123456789abcdef"
@@ -95,6 +94,7 @@ class Run:
             "config": self.config,
             "data": {str(self.data): file_sha256(self.data)},
             "protocol": {"hash": PROTOCOL},
+            "root": str(self.data.parent),
             **self.extra,
         }
         (self.folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
@@ -126,7 +126,7 @@ def test_the_figures_worked_out_by_hand(run: Run) -> None:
     assert low < 75 < high
     assert (metrics["questions"], metrics["images"], metrics["complete"]) == (9, 9, True)
     assert (metrics["model"], metrics["model_fingerprint"]) == ("tiny", "f00d")
-    assert metrics["protocol"] == PROTOCOL
+    assert metrics["protocol"] == {"name": None, "version": None, "hash": PROTOCOL}
     assert metrics["data"]["sha256"] == file_sha256(run.data)
     assert metrics["predictions"]["sha256"] == file_sha256(run.file)
 
@@ -224,10 +224,14 @@ def twice(run: Run) -> None:
         (other_protocol, UsageError, f"of the protocol fedc, its run is of the protocol {PROTOCOL}"),
         (two_protocols, UsageError, f"of 2 protocols: {PROTOCOL}, fedc"),
         (two_models, UsageError, "of 2 models: other@1, tiny@f00d"),
-        (strange_question, DataError, "1 answers are to questions that .* does not have: nowhere"),
+        (
+            strange_question,
+            DataError,
+            "1 answers are to questions that .* does not have, or that the run did not ask: nowhere",
+        ),
         (no_predictions, DataError, "no prediction in it"),
         (two_tasks, DataError, "several tasks: anomaly, choice"),
-        (boxes, UsageError, "boxes are not scored"),
+        (boxes, DataError, "has no box to find"),
         (strange_subtask, DataError, "no subtask 'Colour'"),
         (unknown_truth, DataError, "does not say whether the image is anomalous"),
         (no_right_answer, DataError, r"'D' of the question .* is not among \['A', 'B'\]"),
@@ -299,25 +303,21 @@ def test_an_answer_that_was_not_offered_is_not_read(run: Run) -> None:
 @pytest.mark.parametrize(("limit", "seed"), [(4, 0), (4, 7), (9, 0), (20, 0)])
 def test_a_limited_run_is_held_to_the_questions_it_asked(run: Run, limit: int, seed: int) -> None:
     run.config |= {"limit": limit, "seed": seed}
-    file = run.write()
-    asked = read_samples(run.data, BENCHMARKS["mmad"], shots=0, limit=limit, seed=seed)
-    assert [q.id for q in RunInfo(file).asked(read_questions(run.data))] == [sample.id for sample in asked]
+    asked = [run.samples[place] for place in draw(9, limit, seed)]
+    assert len(asked) == min(limit, 9)
+    assert asked == sorted(asked, key=run.samples.index)
     ids = {sample.id for sample in asked}
     run.predictions = [p for p in run.predictions if p.sample_id in ids]
     assert score(run.write(), ScoreSettings()).metrics["questions"] == min(limit, 9)
+    run.predictions = [p.model_copy(update={"sample_id": "x"}) for p in run.predictions[:1]] + run.predictions[1:]
+    with pytest.raises(DataError, match="does not have, or that the run did not ask: x"):
+        score(run.write(), PARTIAL)
 
 
 def test_a_limit_without_a_seed_is_refused(run: Run) -> None:
     run.config |= {"limit": 4, "seed": None}
     with pytest.raises(DataError, match=r"run\.json: it names a limit without the seed"):
         score(run.write(), PARTIAL)
-
-
-def test_trained_images_mark_the_figures(run: Run) -> None:
-    run.extra["leaks"] = {"manifest": "m.json", "images": {"trained images": 3}}
-    result = score(run.write(), ScoreSettings())
-    assert result.metrics["includes_trained_images"] == 3
-    assert result.tables[0].groups[0].heading.startswith("tiny \N{DAGGER}, protocol")
 
 
 def test_yes_no_answers(run: Run) -> None:
@@ -338,7 +338,8 @@ def test_yes_no_answers(run: Run) -> None:
     run.predictions = [p.model_copy(update={"answer": w}) for p, w in zip(run.predictions[:4], words, strict=True)]
     result = score(run.write(), ScoreSettings())
     assert result.metrics["strict"]["MPDD"] == {DETECTION: 50, "average": 50, "overkill": 50, "miss": 50}
-    assert result.metrics["detection"]["MPDD"] == pytest.approx({"precision": 50, "recall": 50, "f1": 50})
+    expected = {"precision": 50, "recall": 50, "f1": 50, "undecided": 25}
+    assert result.metrics["detection"]["MPDD"] == pytest.approx(expected)
     assert result.metrics["mmad_compat"]["MPDD"][DETECTION] == 75
     rows = [label for group in result.tables[1].groups for label, _ in group.rows]
     assert "Qwen2_5_VL_Instruct_3B (IAD-R1-UPDATE)" in rows
@@ -348,7 +349,7 @@ def test_published_rows_stand_below(run: Run) -> None:
     result = score(run.write(), ScoreSettings())
     first, by_average, by_detection = result.tables
     assert [group.heading for group in first.groups] == [
-        f"tiny, protocol {PROTOCOL}, 1-shot",
+        f"tiny, protocol {PROTOCOL}, 1-shot, n = 9",
         "AnomalyR1 paper Table 2, reference",
         "AnomalyR1 paper Table 2, 1-shot",
         "AnomalyR1 paper Table 2, 0-shot",
@@ -615,6 +616,11 @@ def test_compare_answers_files(tmp_path: Path, answers: Path) -> None:
 def test_wrong_settings(run: Run, settings: ScoreSettings, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         score(run.write(), settings)
+
+
+def test_an_answers_file_has_no_page(answers: Path) -> None:
+    with pytest.raises(UsageError, match="no reasoning to browse"):
+        score(answers, replace(MMAD, report=True))
 
 
 def test_absent_files(tmp_path: Path) -> None:

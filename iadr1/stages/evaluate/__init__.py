@@ -8,7 +8,7 @@ is known what the model was trained on, figures are reported apart for images it
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ from rich.table import Table
 from iadr1 import provenance
 from iadr1.config import EvalConfig
 from iadr1.errors import DataError, UsageError
+from iadr1.exports import lmms_eval
 from iadr1.masks import load_segmenter
 from iadr1.models import Engine, load_engine
 from iadr1.protocols import Protocol
-from iadr1.records import Prediction, Sample, read_records, resolve_root
+from iadr1.records import Prediction, Sample, read_records, resolve_root, write_records
 from iadr1.reports.grid import Grid, to_rich
 from iadr1.stages import scoring
 from iadr1.stages.evaluate.asking import Asker, batches
-from iadr1.stages.evaluate.folder import PREDICTIONS, Progress, answer_all, check_folder, input_of, take_up
-from iadr1.stages.evaluate.overlap import Overlap, find_overlap
+from iadr1.stages.evaluate.folder import RUN, Progress, answer_all, check_folder, input_of, take_up
+from iadr1.stages.evaluate.overlap import find_overlap
 from iadr1.stages.evaluate.questions import Asking, ImageQuestions, choose, read_knowledge, read_samples
 from iadr1.stages.evaluate.settings import (
     BENCHMARKS,
+    EXPORTS,
     LOGPROB,
     check_settings,
     chunk_of,
@@ -38,8 +40,9 @@ from iadr1.stages.evaluate.settings import (
     load_options,
     shard_of,
 )
+from iadr1.stages.scoring import FOUND, MASKS, PREDICTIONS, FoundLeaks
 
-__all__ = ["BENCHMARKS", "EvalResult", "run"]
+__all__ = ["BENCHMARKS", "EvalResult", "export", "run"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class EvalResult:
     """What a run gives back.
 
     Attributes:
-        out: The run's folder, with `predictions.jsonl`, `run.json` and everything that `iadr1 score` writes.
+        out: The run's folder.
+        files: What is in it: answers, figures, tables, pictures, the page of answers.
         protocol: How it was asked.
         metrics: The content of `metrics.json`.
         tables: Its tables, the headline first.
@@ -55,11 +59,15 @@ class EvalResult:
         resumed: Of these, those of an earlier run.
         failed: Of these, those that say why there is no answer.
         first_failure: What the first of these says.
-        no_score: Why yes/no answers have no anomaly score; None where they have one or none is asked for.
+        unscored: Yes/no answers without an anomaly score.
+        no_score: Why the first of these has none.
+        leaks: Its images beside what the model was trained on; None where nothing is known of that.
+        notes: Sentences on what else could not be measured or drawn.
         seconds: Wall time.
     """
 
     out: Path
+    files: Sequence[Path]
     protocol: Protocol
     metrics: dict[str, Any]
     tables: Sequence[Grid]
@@ -67,7 +75,10 @@ class EvalResult:
     resumed: int
     failed: int
     first_failure: str | None
+    unscored: int
     no_score: str | None
+    leaks: FoundLeaks | None
+    notes: Sequence[str]
     seconds: float
 
     def __rich__(self) -> Table:
@@ -134,6 +145,9 @@ def run(
     segmenter = load_segmenter(config.segmenter, device=config.device) if config.masks else None
     info = _describe(plan, engine, overlap)
     done, no_score = take_up(plan.out, info, plan.keys)
+    # Not earlier: a run that is refused changes nothing in a folder with answers.
+    if overlap is not None:
+        write_records(plan.out / FOUND, overlap.report.matches.values())
     provenance.write_run(plan.out, {**info, "finished": False, "no_score": no_score})
     asker = Asker(engine, plan.protocol, plan.root, logprob=plan.asking.logprob, segmenter=segmenter)
     left = batches(plan.asking.questions(plan.images, done), chunk_of(config))
@@ -142,22 +156,57 @@ def run(
     info |= {"resumed": len(done), "no_score": asker.no_score or no_score}
     provenance.write_run(plan.out, {**info, "finished": False})
     loaded = scoring.load(plan.out / PREDICTIONS, data=plan.data)
-    measured = scoring.measure(loaded, seed=config.seed, out=plan.out, report=True)
-    reasons = [one.error for one in read_records(plan.out / PREDICTIONS, Prediction) if one.error is not None]
-    seconds = round(time.monotonic() - started, 2)
-    provenance.write_run(plan.out, {**info, "finished": True, "seconds": seconds})
+    measured = scoring.measure(loaded, seed=config.seed, out=plan.out)
+    info |= {"finished": True, "seconds": round(time.monotonic() - started, 2)}
+    provenance.write_run(plan.out, info)
+    return _result(plan, info, measured, overlap)
+
+
+def _result(plan: _Plan, info: Mapping[str, Any], measured: scoring.Measured, overlap: FoundLeaks | None) -> EvalResult:
+    answers = list(read_records(plan.out / PREDICTIONS, Prediction))
+    reasons = [one.error for one in answers if one.error is not None]
+    masks = [plan.out / MASKS] if (plan.out / MASKS).exists() else []
+    leaks = [plan.out / FOUND] if overlap is not None else []
     return EvalResult(
         out=plan.out,
+        files=[plan.out / PREDICTIONS, *masks, *leaks, *measured.files, plan.out / RUN],
         protocol=plan.protocol,
         metrics=measured.metrics,
         tables=measured.tables,
         asked=len(plan.keys),
-        resumed=len(done),
+        resumed=info["resumed"],
         failed=len(reasons),
         first_failure=reasons[0] if reasons else None,
+        unscored=sum(one.score is None and one.error is None for one in answers) if info["no_score"] else 0,
         no_score=info["no_score"],
-        seconds=seconds,
+        leaks=overlap,
+        notes=measured.notes,
+        seconds=info["seconds"],
     )
+
+
+def export(config: EvalConfig) -> Path:
+    """Write what `run` would ask as a task of another suite, and ask nothing.
+
+    Args:
+        config: `export` names the suite, `out` the folder.
+
+    Returns:
+        The task's file; its stem is the task's name, the folder beside it holds what it needs.
+
+    Raises:
+        UsageError: A setting that cannot be or would not be read, no data, or the suite cannot ask like this.
+        DataError: A sample does not fit the benchmark or the protocol.
+        OutputError: The folder cannot be written to.
+    """
+    if config.export is None:
+        raise UsageError("no export named", hint=f"known: {', '.join(EXPORTS)}")
+    benchmark, protocol = check_settings(config)
+    data, out = data_of(config), folder_of(config)
+    samples = read_samples(data, benchmark)
+    knowledge = read_knowledge(data) if protocol.domain_knowledge else None
+    check_folder(out, sharded=False)
+    return lmms_eval.write_task(out, samples, protocol, root=resolve_root(data, config.root), knowledge=knowledge)
 
 
 def _plan(config: EvalConfig) -> _Plan:
@@ -173,7 +222,7 @@ def _plan(config: EvalConfig) -> _Plan:
     return _Plan(config, protocol, asking, data, resolve_root(data, config.root), folder_of(config), images)
 
 
-def _describe(plan: _Plan, engine: Engine, overlap: Overlap | None) -> dict[str, Any]:
+def _describe(plan: _Plan, engine: Engine, overlap: FoundLeaks | None) -> dict[str, Any]:
     """What `run.json` holds of a run that begins."""
     protocol, config = plan.protocol, plan.config
     return provenance.describe(

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from iadr1 import prompts, protocols
+from iadr1 import parallel, prompts, protocols
 from iadr1.errors import ImageError, ModelError
 from iadr1.geometry import BoxFrame
 from iadr1.images import open_image
@@ -19,8 +19,9 @@ from iadr1.masks import Segmenter
 from iadr1.models import Completion, Engine, Request
 from iadr1.protocols import Protocol
 from iadr1.records import PredictedBox, Prediction
-from iadr1.stages.evaluate.masks import MaskRecord, draw
+from iadr1.stages.evaluate.masks import draw
 from iadr1.stages.evaluate.questions import Question
+from iadr1.stages.scoring import MaskRecord
 
 YES, NO = "Yes", "No"
 
@@ -46,31 +47,53 @@ class Pictures:
     """The images of one batch, each opened once, as the protocol wants them.
 
     Args:
+        names: Paths relative to `root`.
         root: Folder of the images.
         protocol: It may scale them.
         engine: The model; its input rules are checked before it is asked.
     """
 
-    def __init__(self, root: Path, protocol: Protocol, engine: Engine) -> None:
+    def __init__(self, names: Iterable[str], root: Path, protocol: Protocol, engine: Engine) -> None:
         self._root, self._protocol, self._engine = root, protocol, engine
-        self._opened: dict[str, Shown | ImageError] = {}
+        distinct = list(dict.fromkeys(names))
+        self._opened = dict(zip(distinct, parallel.ordered(self._try, distinct), strict=True))
 
     def __getitem__(self, name: str) -> Shown:
-        if name not in self._opened:
-            try:
-                self._opened[name] = self._open(name)
-            except ImageError as error:
-                self._opened[name] = error
         found = self._opened[name]
         if isinstance(found, ImageError):
             raise found
         return found
 
-    def _open(self, name: str) -> Shown:
-        stored = open_image(self._root / name)
-        image = protocols.fit(stored, self._protocol)
-        frame = self._engine.profile.frame(image.size)  # refuses an aspect ratio that no model input can have
+    def _try(self, name: str) -> Shown | ImageError:
+        try:
+            stored = open_image(self._root / name)
+            image = protocols.fit(stored, self._protocol)
+            frame = self._engine.profile.frame(image.size)  # refuses an aspect ratio that no model input can have
+        except ImageError as error:
+            return error
         return Shown(stored, image, dataclasses.replace(frame, image_wh=stored.size))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Questions that are ready to be asked: all but the asking itself is done.
+
+    Attributes:
+        questions: All of the batch.
+        pictures: Their images.
+        requests: By the key of the turn.
+        failed: Predictions of those whose image cannot be used, by key.
+    """
+
+    questions: Sequence[Question]
+    pictures: Pictures
+    requests: Mapping[str, Request]
+    failed: Mapping[str, Prediction]
+
+    @property
+    def asked(self) -> list[Question]:
+        """The questions that have a request."""
+        return [question for question in self.questions if question.turn.key in self.requests]
 
 
 class Asker:
@@ -84,7 +107,7 @@ class Asker:
         segmenter: Draws the masks of predicted boxes; None for no masks.
 
     Attributes:
-        no_score: Why yes/no answers have no anomaly score; None as long as the engine gives them.
+        no_score: Why the first yes/no answer without an anomaly score has none; None as long as all have one.
     """
 
     def __init__(
@@ -104,26 +127,30 @@ class Asker:
             "engine": engine.name,
         }
         self.no_score: str | None = None
+        self._scored = self._scoreless = False
 
-    def answer(self, batch: Sequence[Question]) -> list[Answered]:
+    def prepare(self, questions: Sequence[Question]) -> Batch:
+        """Open the images of a batch and make its requests; leaves the model alone, so a thread may run ahead."""
+        names = [name for question in questions for name in question.turn.images]
+        pictures = Pictures(names, self._root, self._protocol, self._engine)
+        requests: dict[str, Request] = {}
+        failed: dict[str, Prediction] = {}
+        for question in questions:
+            try:
+                requests[question.turn.key] = _request(question, pictures)
+            except ImageError as error:
+                failed[question.turn.key] = self._failed(question, str(error), "no image", images=0)
+        return Batch(questions, pictures, requests, failed)
+
+    def answer(self, batch: Batch) -> list[Answered]:
         """One prediction for each question, in order; where an image cannot be used, one that says so.
 
         Raises:
             ModelError: The model cannot be run, or gives no probabilities and they are what is asked for.
         """
-        pictures = Pictures(self._root, self._protocol, self._engine)
-        requests: dict[str, Request] = {}
-        failed: dict[str, Prediction] = {}
-        for question in batch:
-            try:
-                requests[question.turn.key] = _request(question, pictures)
-            except ImageError as error:
-                failed[question.turn.key] = self._failed(question, str(error), "no image", images=0)
-        asked = [question for question in batch if question.turn.key in requests]
-        answers = self._by_options(asked, requests) if self._logprob else self._by_text(asked, requests, pictures)
-        found = {prediction.key: prediction for prediction in answers}
-        predictions = (failed.get(question.turn.key) or found[question.turn.key] for question in batch)
-        return [self._answered(question, one, pictures) for question, one in zip(batch, predictions, strict=True)]
+        answers = self._by_options(batch) if self._logprob else self._by_text(batch)
+        found = {**batch.failed, **{prediction.key: prediction for prediction in answers}}
+        return [self._answered(question, found[question.turn.key], batch.pictures) for question in batch.questions]
 
     def _answered(self, question: Question, prediction: Prediction, pictures: Pictures) -> Answered:
         if self._segmenter is None or prediction.error is not None:
@@ -132,11 +159,10 @@ class Asker:
 
     # what the model writes
 
-    def _by_text(
-        self, asked: Sequence[Question], requests: Mapping[str, Request], pictures: Pictures
-    ) -> list[Prediction]:
-        completions = self._engine.generate(list(requests.values()), max_new_tokens=self._protocol.max_new_tokens)
-        pairs = list(zip(asked, completions, strict=True))
+    def _by_text(self, batch: Batch) -> list[Prediction]:
+        requests, pictures = list(batch.requests.values()), batch.pictures
+        completions = self._engine.generate(requests, max_new_tokens=self._protocol.max_new_tokens)
+        pairs = list(zip(batch.asked, completions, strict=True))
         scores = self._scores([question for question, completion in pairs if completion.error is None], pictures)
         return [
             self._failed(question, completion.error, "no answer", **_cost(completion))
@@ -152,9 +178,9 @@ class Asker:
         boxes = reading.answer_object.boxes or ()
         return self._prediction(
             question,
-            raw=completion.text,
+            raw=_utf8(completion.text),
             answer=reading.answer,
-            parse=reading.parse,
+            parse=_utf8(reading.parse),
             boxes=tuple(PredictedBox(box=item.box, label=item.label) for item in boxes),
             score=score,
             finished=completion.finished,
@@ -162,28 +188,38 @@ class Asker:
         )
 
     def _scores(self, asked: Sequence[Question], pictures: Pictures) -> dict[str, float]:
-        """P(Yes) of the bare question; nothing for an engine without probabilities, such as stored answers."""
+        """P(Yes) of the bare question, as far as the engine gives it."""
         wanted = [question for question in asked if question.sample.task == "anomaly"]
-        if self.no_score is not None or not wanted:
-            return {}
-        requests = [_direct(question, pictures) for question in wanted]
+        shares = self._yes([_direct(question, pictures) for question in wanted] if not self._scoreless else [])
+        return {question.turn.key: share for question, share in zip(wanted, shares, strict=False) if share is not None}
+
+    def _yes(self, requests: Sequence[Request]) -> list[float | None]:
+        """P(Yes) of each request. Where a call fails it is cut in halves, so that one bad request costs one score."""
+        if self._scoreless or not requests:
+            return [None] * len(requests)
         try:
-            shares = self._engine.probabilities(requests, (YES, NO))
+            shares = [words[YES] for words in self._engine.probabilities(requests, (YES, NO))]
         except ModelError as error:
-            self.no_score = str(error)
-            return {}
-        return {question.turn.key: words[YES] for question, words in zip(wanted, shares, strict=True)}
+            self.no_score = self.no_score or str(error)
+            if len(requests) == 1:
+                # Stored answers, and servers without log-probabilities, never give one.
+                self._scoreless = not self._scored
+                return [None]
+            middle = len(requests) // 2
+            return [*self._yes(requests[:middle]), *self._yes(requests[middle:])]
+        self._scored = True
+        return [*shares]
 
     # the most probable option
 
-    def _by_options(self, asked: Sequence[Question], requests: Mapping[str, Request]) -> list[Prediction]:
+    def _by_options(self, batch: Batch) -> list[Prediction]:
         offered: dict[tuple[str, ...], list[Question]] = {}
-        for question in asked:
+        for question in batch.asked:
             offered.setdefault(protocols.letters(question.turn) or (YES, NO), []).append(question)
         found = []
         for words, questions in offered.items():
             started = time.perf_counter()
-            shares = self._engine.probabilities([requests[question.turn.key] for question in questions], words)
+            shares = self._engine.probabilities([batch.requests[one.turn.key] for one in questions], words)
             seconds = (time.perf_counter() - started) / len(questions)
             found += [
                 self._most_probable(question, given, seconds) for question, given in zip(questions, shares, strict=True)
@@ -206,7 +242,7 @@ class Asker:
     # records
 
     def _failed(self, question: Question, error: str, what: str, **fields: Any) -> Prediction:
-        return self._prediction(question, parse=f"failed: {what}", error=error, **fields)
+        return self._prediction(question, parse=f"failed: {what}", error=_utf8(error), **fields)
 
     def _prediction(self, question: Question, **fields: Any) -> Prediction:
         turn = question.turn
@@ -257,3 +293,8 @@ def _cost(completion: Completion) -> dict[str, Any]:
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
     }
+
+
+def _utf8(text: str) -> str:
+    """Text that can be written as UTF-8: half surrogate pairs, which JSON can spell, become text."""
+    return text.encode("utf-8", "backslashreplace").decode()

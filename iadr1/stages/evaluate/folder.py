@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from iadr1.errors import OutputError, UsageError
 from iadr1.models import Profile
 from iadr1.records import Prediction, RecordWriter, done_keys, read_records, write_records
-from iadr1.stages.evaluate.asking import Asker
-from iadr1.stages.evaluate.masks import MASKS, MaskRecord
+from iadr1.stages.evaluate.asking import Asker, Batch
 from iadr1.stages.evaluate.questions import Question
+from iadr1.stages.scoring import MASKS, PREDICTIONS, MaskRecord
 
-PREDICTIONS = "predictions.jsonl"
 RUN = "run.json"
 Progress = Callable[[int, int], None]
 """Called with (answered, all)."""
@@ -56,12 +56,23 @@ def check_folder(out: Path, *, sharded: bool) -> None:
         command = _read_run(out / RUN).get("command")
         if command != "eval":
             raise UsageError(f"the folder holds a run of another command ({command})", where=str(out), hint=_OTHER)
-    if sharded and (out.parent / PREDICTIONS).exists():
-        raise UsageError("the folder holds a run without --shard", where=str(out.parent), hint=_OTHER)
+    if sharded:
+        _check_siblings(out)
     shards = sorted(path.parent.name for path in out.glob("shard-*-of-*/" + PREDICTIONS))
     if shards and not sharded:
         hint = f"'iadr1 score {out}' joins them; for a run without --shard {_OTHER}"
         raise UsageError(f"the folder holds shards of a run: {', '.join(shards)}", where=str(out), hint=hint)
+
+
+def _check_siblings(shard: Path) -> None:
+    """A folder holds the shards of one run, cut into one number of them."""
+    if (shard.parent / PREDICTIONS).exists():
+        raise UsageError("the folder holds a run without --shard", where=str(shard.parent), hint=_OTHER)
+    number = shard.name.rpartition("-")[2]
+    for other in sorted(shard.parent.glob("shard-*-of-*")):
+        if other.name.rpartition("-")[2] != number:
+            message = f"the folder holds {other.name}, a shard of another number of them"
+            raise UsageError(message, where=str(shard.parent), hint=_OTHER)
 
 
 class TakenUp(NamedTuple):
@@ -123,7 +134,7 @@ def answer_all(
     tell = progress or (lambda done, every: None)
     tell(answered, total)
     with RecordWriter(out / PREDICTIONS) as predictions:
-        for batch in batches:
+        for batch in _one_ahead(asker.prepare, batches):
             found = asker.answer(batch)
             masks = [one.masks for one in found if one.masks is not None]
             if masks:
@@ -131,8 +142,20 @@ def answer_all(
             for one in found:
                 predictions.write(one.prediction)
             predictions.flush()
-            answered += len(batch)
+            answered += len(found)
             tell(answered, total)
+
+
+def _one_ahead(prepare: Callable[[list[Question]], Batch], batches: Iterable[list[Question]]) -> Iterator[Batch]:
+    """Each batch prepared, the next one on a thread of its own while the model works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Batch] | None = None
+        for batch in batches:
+            ready, waiting = waiting, pool.submit(prepare, batch)
+            if ready is not None:
+                yield ready.result()
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _append(path: Path, records: Iterable[MaskRecord]) -> None:

@@ -1,4 +1,4 @@
-"""Masks of predicted boxes: drawn by a segmenter, kept beside the predictions under the same keys."""
+"""Masks of predicted boxes: drawn by a segmenter, for the record beside the prediction."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ from PIL import Image
 
 from iadr1 import rle
 from iadr1.masks import Segmenter, clean
-from iadr1.records import DetectedDefect, Prediction, Record
-
-MASKS = "masks.jsonl"
-"""Name of the file in a run's folder."""
-
-
-class MaskRecord(Record):
-    """The masks of one prediction, in the order of its boxes, as COCO RLE; `key` is `Prediction.key`."""
-
-    key: str
-    masks: tuple[DetectedDefect, ...]
+from iadr1.records import DetectedDefect, Prediction
+from iadr1.stages.scoring import MaskRecord
 
 
 def draw(segmenter: Segmenter, prediction: Prediction, image: Image.Image) -> MaskRecord:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from iadr1 import leaks
 from iadr1.config import EvalConfig
@@ -14,51 +11,9 @@ from iadr1.errors import DataError, UsageError
 from iadr1.images import file_sha256
 from iadr1.models import EMBEDDED
 from iadr1.records import Sample, read_records, write_records
-
-FOUND = "leaks.jsonl"
-"""What was found about each image, in the evaluation's folder; hashes in it are not computed again."""
+from iadr1.stages.scoring import FOUND, PREDICTIONS, FoundLeaks
 
 _LISTED = 3
-_WORDS: Mapping[leaks.Split, str] = {
-    leaks.HELD_OUT_IMAGES: "are held-out ones of trained categories",
-    leaks.HELD_OUT_CATEGORIES: "are of held-out categories",
-    leaks.TRAINED_IMAGES: "were trained on",
-}
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """A benchmark's images beside what the model was trained on.
-
-    Attributes:
-        manifest: The file that says what the model was trained on.
-        report: What was found about each image.
-        images: Split -> number of images.
-    """
-
-    manifest: Path
-    report: leaks.LeakReport
-    images: Counter[leaks.Split]
-
-    @property
-    def trained(self) -> int:
-        """Images the model was trained on."""
-        return self.images[leaks.TRAINED_IMAGES]
-
-    def figures(self) -> dict[str, Any]:
-        """What `metrics.json` and `run.json` hold under `leaks`."""
-        return {
-            "manifest": str(self.manifest),
-            "sha256": file_sha256(self.manifest),
-            "images": {split: self.images[split] for split in leaks.SPLITS},
-            "near": len(self.report.near),
-        }
-
-    def sentence(self) -> str:
-        """The same in words, for below a table."""
-        parts = [f"{self.images[split]} {words}" for split, words in _WORDS.items() if self.images[split]]
-        near = f"; {len(self.report.near)} look like a trained image, see {FOUND}" if self.report.near else ""
-        return f"By {self.manifest.name}, of {self.images.total()} images {', '.join(parts)}{near}."
 
 
 def find_overlap(
@@ -69,7 +24,7 @@ def find_overlap(
     model: str,
     out: Path,
     tick: Callable[[int, int], None] | None = None,
-) -> Overlap | None:
+) -> FoundLeaks | None:
     """Compare the samples' images with the manifest of `config.leaks`, or else of the model's folder.
 
     Args:
@@ -77,7 +32,7 @@ def find_overlap(
         samples: What will be asked.
         root: The folder of their images.
         model: Name of the model; a folder (or embedded model) may hold a manifest.
-        out: The evaluation's folder, for `leaks.jsonl`.
+        out: The evaluation's folder; hashes in its `leaks.jsonl` are not computed again.
         tick: Called with (images looked at, all).
 
     Returns:
@@ -94,19 +49,28 @@ def find_overlap(
         return None
     manifest = leaks.read_manifest(path)
     report = leaks.compare(manifest, samples, root, known=_known(out / FOUND), tick=tick)
-    write_records(out / FOUND, report.matches.values())
-    first = {sample.image: sample for sample in reversed(samples)}
-    found = Overlap(path, report, Counter(report.split(sample) for sample in first.values()))
+    found = FoundLeaks(path, file_sha256(path), report, samples)
     if found.trained and not config.allow_leaks:
-        names = ", ".join(match.image for match in report.trained[:_LISTED])
-        more = " ..." if found.trained > _LISTED else ""
-        raise UsageError(
-            f"the model was trained on {found.trained} of the {len(first)} images to be asked about: {names}{more}",
-            where=str(path),
-            hint=f"all of them stand in {out / FOUND}: leave them out of --data, or give --allow-leaks, which marks "
-            "every figure that includes them and reports the held-out images beside it",
-        )
+        raise _refusal(found, out)
     return found
+
+
+def _refusal(found: FoundLeaks, out: Path) -> UsageError:
+    """The refusal; all images stand in a file, unless that is the one of a run with answers."""
+    trained = found.report.trained
+    names = ", ".join(match.image for match in trained[:_LISTED])
+    more = " ..." if found.trained > _LISTED else ""
+    told = ""
+    if not (out / PREDICTIONS).exists():
+        write_records(out / FOUND, found.report.matches.values())
+        told = f"all of them stand in {out / FOUND}: "
+    return UsageError(
+        f"the model was trained on {found.trained} of the {found.images.total()} images to be asked about: "
+        f"{names}{more}",
+        where=str(found.manifest),
+        hint=f"{told}leave them out of --data, or give --allow-leaks, which marks every figure that includes them and "
+        "reports the held-out images beside it",
+    )
 
 
 def _manifest(given: Path | None, model: str) -> Path | None:

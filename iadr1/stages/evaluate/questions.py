@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from iadr1.metrics import choice
 from iadr1.protocols import Protocol, Turn
 from iadr1.records import Sample, meta_path, read_records
 from iadr1.stages.evaluate.settings import Benchmark
-from iadr1.stages.scoring.selection import Shard, draw, shard_images
+from iadr1.stages.scoring import Shard, draw, shard_images
 
 _KNOWLEDGE = "domain_knowledge"
 """Key of a samples file's sidecar: data set -> class -> state -> text."""
@@ -126,10 +126,25 @@ def choose(
     for sample in samples:
         if sample.image in by_image:
             by_image[sample.image].append(sample)
-    return [
+    images = [
         ImageQuestions(tuple(group), tuple(turn.key for turn in asking.turns(group) if turn.sample_id in chosen))
         for group in by_image.values()
     ]
+    _refuse_doubled(key for image in images for key in image.keys)
+    return images
+
+
+def _refuse_doubled(keys: Iterable[str]) -> None:
+    """A sample may be called `a#1`, which is also the key of the first rotation of `a`."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise DataError(
+                "it is also the key of a rotation of another sample's options",
+                where=f"sample {key!r}",
+                hint="rename the sample, or ask without --option-order circular",
+            )
+        seen.add(key)
 
 
 def _checked(data: Path, benchmark: Benchmark) -> Iterator[Sample]:

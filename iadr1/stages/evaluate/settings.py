@@ -12,13 +12,14 @@ from iadr1 import protocols
 from iadr1.config import EvalConfig
 from iadr1.errors import UsageError
 from iadr1.masks import check_segmenter
-from iadr1.models import LoadOptions, ServerOptions
+from iadr1.models import ENGINES, LoadOptions, ServerOptions
 from iadr1.protocols import Protocol
 from iadr1.records import Task
-from iadr1.stages.scoring.selection import Shard, read_shard
+from iadr1.stages.scoring import Shard, read_shard
 
 TEXT, LOGPROB = "text", "logprob"
 SCORINGS = (TEXT, LOGPROB)
+EXPORTS = ("lmms-eval",)
 BOX_READINGS = ("boxes", "grounding")
 """Readings whose answers are boxes."""
 
@@ -48,13 +49,14 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 _SERVER = ("base_url", "key_env", "family", "concurrency", "timeout_s", "retries", "requests_per_minute")
 _LOCAL = ("device", "dtype", "attention")
+_PRICES = ("price_prompt", "price_completion")
 _ANSWERING = (
     *("model", "engine", "scoring", "limit", "shard", "masks", "segmenter", "leaks", "allow_leaks", "batch_size"),
-    *(*_LOCAL, *_SERVER, "price_prompt", "price_completion"),
+    *(*_LOCAL, *_SERVER, *_PRICES),
 )
 _LEAST = {
     **dict.fromkeys(("batch_size", "max_new_tokens", "limit", "concurrency"), 1),
-    **dict.fromkeys(("shots", "seed", "retries", "requests_per_minute", "price_prompt", "price_completion"), 0),
+    **dict.fromkeys(("shots", "seed", "retries", "requests_per_minute"), 0),
 }
 _CHUNK = 4
 """Requests handed to a server at a time, as a multiple of those under way: none waits for the slowest of a few."""
@@ -73,10 +75,15 @@ def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
         value = getattr(config, name)
         if value is not None and value < least:
             raise UsageError(f"{name} is {value}, it must be at least {least}")
+    for name, price in (("price_prompt", config.price_prompt), ("price_completion", config.price_completion)):
+        if price < 0:
+            raise UsageError(f"{name} is {price}, it must be at least 0")
     if not config.timeout_s > 0:
         raise UsageError(f"timeout_s is {config.timeout_s}, it must be above 0")
     if config.scoring not in SCORINGS:
         raise UsageError(f"no scoring {config.scoring!r}", hint=f"known: {', '.join(SCORINGS)}")
+    if config.export is not None and config.export not in EXPORTS:
+        raise UsageError(f"no export {config.export!r}", hint=f"known: {', '.join(EXPORTS)}")
     shard_of(config)
     benchmark = BENCHMARKS[config.benchmark]
     protocol = _protocol_of(config, benchmark)
@@ -103,7 +110,7 @@ def data_of(config: EvalConfig) -> Path:
 
 def folder_of(config: EvalConfig) -> Path:
     """The folder of this run: `out`, or the shard's folder in it."""
-    out = config.out or Path("runs") / f"eval-{config.benchmark}"
+    out = config.out or Path("runs") / f"{config.export or 'eval'}-{config.benchmark}"
     shard = shard_of(config)
     return out / shard.folder if shard else out
 
@@ -156,7 +163,7 @@ def _unread(config: EvalConfig, protocol: Protocol) -> Iterator[tuple[str, str]]
         (_SERVER, config.engine != "server", f"it is for --engine server, the engine is {config.engine!r}"),
         (_LOCAL, config.engine != "local", f"it is for --engine local, the engine is {config.engine!r}"),
         (("batch_size",), config.engine == "server", "a server is asked as much at a time as --concurrency says"),
-        (("max_new_tokens",), config.scoring == LOGPROB, "nothing is written with --scoring logprob"),
+        (("max_new_tokens", *_PRICES), config.scoring == LOGPROB, "nothing is written with --scoring logprob"),
         (("masks",), protocol.reading != "boxes", f"the protocol {protocol.name!r} asks for no boxes of defects"),
         (("segmenter",), not config.masks, "add --masks"),
         (("template",), protocol.shots == 0, "no reference is shown with --shots 0"),
@@ -181,6 +188,8 @@ def _check_scoring(config: EvalConfig, benchmark: Benchmark, protocol: Protocol)
 
 def _check_engine(config: EvalConfig, protocol: Protocol) -> None:
     check_segmenter(config.segmenter)
+    if config.engine not in ENGINES:
+        raise UsageError(f"no engine {config.engine!r}", hint=f"known engines: {', '.join(ENGINES)}")
     if config.engine != "server":
         return
     if not config.base_url:

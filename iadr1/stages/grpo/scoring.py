@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iadr1.errors import UsageError
 from iadr1.geometry import Size
 from iadr1.models.base import Profile
 from iadr1.prompts import Answer, LabelledBox, parse, render_boxes
 from iadr1.records import Sample
 from iadr1.rewards import WeightedReward, checked
 from iadr1.stages.training.data import FORMAT_OF_TASK
+from iadr1.stages.training.fit import no_reward
 
 BatchReward = Callable[..., list[float | None]]
 ROWS = "scored"
@@ -92,12 +92,7 @@ class Scorer:
                 checked(name, function(answer, sample), f"sample {sample.id!r}") for name, function, _ in self._rewards
             ]
             if all(value is None for value in row):
-                names = ", ".join(name for name, _, _ in self._rewards)
-                raise UsageError(
-                    f"no reward of {names} applies to sample {sample.id!r} (task {sample.task!r})",
-                    hint="yes/no samples take --reward sc-grpo, boxes --reward grounding; 'iadr1 prepare fewshot' "
-                    "makes multiple choice of yes/no samples",
-                )
+                raise no_reward(self._rewards, sample)
             answers.append(answer)
             table.append(row)
         return answers, table

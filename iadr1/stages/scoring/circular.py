@@ -24,6 +24,8 @@ def order_figures(items: Sequence[Item]) -> dict[str, Any]:
         place (from 1) of the right option; `chosen_position`, the shares of the read answers by the place of their
         option. Empty without a question that has several rotations, all of them.
     """
+    if not any(item.answer.rotation for item in items):
+        return {}
     groups: dict[str, list[Item]] = {}
     for item in items:
         groups.setdefault(item.question.id, []).append(item)

@@ -46,12 +46,12 @@ def intervals(groups: Mapping[str, tuple[Sequence[str], Mapping[str, Figure]]], 
     """
     generator = np.random.default_rng(seed)
     names = list(dict.fromkeys(name for _, figures in groups.values() for name in figures))
+    if not names:
+        return {}
     draws = {
         group: _draws(images, [figures.get(name) for name in names], generator)
         for group, (images, figures) in groups.items()
     }
-    if not draws or not names:
-        return {}
     every = {**draws, AVERAGE: mean(np.stack(list(draws.values())))}
     return {group: _bounds(values, names) for group, values in every.items()}
 
@@ -78,7 +78,8 @@ def _weighted(figure: Figure | None, weights: Array) -> Array:
         return _auroc(figure, weights)
     above = weights @ np.asarray(figure.above, dtype=np.float64)
     below = weights @ np.asarray(figure.below, dtype=np.float64)
-    return np.divide(above, below, out=np.full(len(weights), np.nan), where=below > 0)
+    ratio: Array = np.divide(above, below, out=np.full(len(weights), np.nan), where=below > 0)
+    return ratio
 
 
 def _auroc(ranking: Ranking, weights: Array) -> Array:
@@ -96,10 +97,13 @@ def _auroc(ranking: Ranking, weights: Array) -> Array:
     below = np.cumsum(normal, axis=1) - normal
     pairs = anomalous.sum(axis=1) * normal.sum(axis=1)
     won = (anomalous * (below + normal / 2)).sum(axis=1)
-    return 100.0 * np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    share: Array = np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    return 100.0 * share
 
 
 def _bounds(values: Array, names: Sequence[str]) -> dict[str, tuple[float, float]]:
     places = np.flatnonzero(~np.isnan(values).all(axis=0))
+    if not len(places):
+        return {}
     low, high = np.nanpercentile(values[:, places], _BOUNDS, axis=0)
-    return {names[place]: (float(a), float(b)) for place, a, b in zip(places, low, high, strict=True)}
+    return {names[place]: (float(a), float(b)) for place, a, b in zip(places.tolist(), low, high, strict=True)}

@@ -12,8 +12,8 @@ from iadr1.images import file_sha256
 from iadr1.metrics.mmad import AnswerRecord
 from iadr1.records import Task
 from iadr1.stages.scoring.gaps import Gaps, find_gaps, listed, refuse_gaps
-from iadr1.stages.scoring.splits import FoundLeaks, read_leaks
 from iadr1.stages.scoring.reading import Answer, Item, Question, read_answers, read_questions
+from iadr1.stages.scoring.rows import offered
 from iadr1.stages.scoring.runs import RunInfo, find_parts, one_run
 
 
@@ -28,8 +28,7 @@ class Loaded:
         about: What `metrics.json` says of the run: benchmark, model, protocol, hashes, and what is left out.
         gaps: What is missing or doubled; empty unless `partial` was asked for.
         task: The task of its questions.
-        run: What `run.json` says; empty for answers of others.
-        leaks: What is known of trained images; None where nothing is.
+        runs: What `run.json` says of each part; empty for answers of others.
         records: What the published script would read, in its order; None where that follows from `items`.
     """
 
@@ -39,8 +38,7 @@ class Loaded:
     about: Mapping[str, Any]
     gaps: Gaps
     task: Task
-    run: RunInfo
-    leaks: FoundLeaks | None = None
+    runs: tuple[RunInfo, ...]
     records: Sequence[AnswerRecord] | None = None
 
     @property
@@ -49,13 +47,12 @@ class Loaded:
         return self.path if self.path.is_dir() else self.path.parent
 
 
-def load(path: Path, *, data: Path | None = None, leaks: Path | None = None, partial: bool = False) -> Loaded:
+def load(path: Path, *, data: Path | None = None, partial: bool = False) -> Loaded:
     """Read predictions and the questions they answer.
 
     Args:
         path: `predictions.jsonl`, the folder it lies in, or the folder of a run's shards.
         data: The samples file; by default the one that `run.json` beside the predictions names.
-        leaks: The leak manifest; by default the one that `run.json` names, where it names one.
         partial: Score what is there where answers, or whole shards, are missing or doubled.
 
     Raises:
@@ -71,10 +68,15 @@ def load(path: Path, *, data: Path | None = None, leaks: Path | None = None, par
     data, digest = _samples_file(path, run, data)
     every = read_questions(data)
     questions = run.asked(every, whole=path.is_dir())
-    wanted = {key: question for question in questions for key in run.keys(question)}
-    by_key = _first_answers(path, data, answers, wanted)
-    gaps = find_gaps(list(wanted), [answer.key for answer in answers], shards=absent)
+    _check_truth(data, questions)
+    wanted = run.wanted(questions)
+    keys = [answer.key for answer in answers]
+    # Of several answers with one key the first counts: it is put in last.
+    by_key = dict(zip(reversed(keys), reversed(answers), strict=True))
+    _check_known(path, data, [key for key in dict.fromkeys(keys) if key not in wanted])
+    gaps = find_gaps(list(wanted), keys, shards=absent)
     refuse_gaps(gaps, path, partial=partial)
+    items = {key: Item(question, by_key[key]) for key, question in wanted.items() if key in by_key}
     name, _, fingerprint = model.rpartition("@")
     about = {
         "benchmark": run.entry("config").get("benchmark"),
@@ -90,12 +92,11 @@ def load(path: Path, *, data: Path | None = None, leaks: Path | None = None, par
     return Loaded(
         path=path,
         parts=tuple(parts),
-        items={key: Item(question, by_key[key]) for key, question in wanted.items() if key in by_key},
+        items=items,
         about=about,
         gaps=gaps,
         task=questions[0].task,
-        run=run,
-        leaks=read_leaks(runs, questions, given=leaks),
+        runs=tuple(runs),
     )
 
 
@@ -139,17 +140,25 @@ def _samples_file(path: Path, run: RunInfo, given: Path | None) -> tuple[Path, s
     return data, digest
 
 
-def _first_answers(
-    path: Path, data: Path, answers: Sequence[Answer], wanted: Mapping[str, Question]
-) -> dict[str, Answer]:
-    by_key: dict[str, Answer] = {}
-    for answer in answers:
-        by_key.setdefault(answer.key, answer)
-    strange = [key for key in by_key if key not in wanted]
+def _check_truth(data: Path, questions: Sequence[Question]) -> None:
+    """Refuse questions whose answer is not among the offered ones, or that name no box to find."""
+    for question in questions:
+        if question.task == "grounding":
+            if not any(defect.box for defect in question.defects):
+                raise DataError(f"the sample {question.id!r} has no box to find", where=str(data))
+        elif question.answer not in offered(question):
+            raise DataError(
+                f"the answer {question.answer!r} of the question {question.id!r} is not among "
+                f"{sorted(offered(question))}",
+                where=str(data),
+            )
+
+
+def _check_known(path: Path, data: Path, strange: Sequence[str]) -> None:
     if strange:
         raise DataError(
-            f"{len(strange)} answers are to questions that {data} does not have: {listed(strange)}",
+            f"{len(strange)} answers are to questions that {data} does not have, or that the run did not ask: "
+            f"{listed(strange)}",
             where=str(path),
             hint="give the samples file that was asked with --data",
         )
-    return by_key

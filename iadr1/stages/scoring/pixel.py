@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,11 @@ class Masks:
                 )
         return predicted, truth
 
+    def anomaly_map(self, item: Item) -> NDArray[np.float32]:
+        """The marked pixels at the height of the image's score (1 where it has none), the others at 0; (H, W)."""
+        score = 1.0 if item.answer.score is None else item.answer.score
+        return self.pair(item)[0] * np.float32(score)
+
     def _true_masks(self, question: Question) -> Iterator[Mask]:
         files: set[tuple[str, int]] = set()
         for defect in question.defects:
@@ -125,56 +130,30 @@ def image_root(run: RunInfo, given: Path | None) -> Path:
     named = run.values.get("root")
     folder = given if given is not None else Path(named) if isinstance(named, str) else None
     if folder is None or not folder.is_dir():
-        told = "nothing says where its images are" if folder is None else f"the image root {str(folder)!r} is not a folder"
+        told = (
+            "nothing says where its images are" if folder is None else f"the image root {str(folder)!r} is not a folder"
+        )
         raise UsageError(told, where=str(run.path), hint="say where it is with --root")
     return folder
 
 
-class AnomalyMaps(Sequence[NDArray[np.float32]]):
-    """For AUPRO: the marked pixels of each image at the height of its score, the others at 0; made on access.
+class OnAccess(Sequence[Any]):
+    """Values that are made whenever they are asked for, so that one is held in memory at a time.
 
     Args:
-        masks: The masks of the run.
-        items: The images; without scores, every marked pixel is at 1.
+        items: One for each value.
+        make: Item -> value.
     """
 
-    def __init__(self, masks: Masks, items: Sequence[Item]) -> None:
-        self._masks, self._items = masks, items
-        scored = all(item.answer.score is not None for item in items if item.answer.error is None)
-        self._heights = [item.answer.score or 0.0 if scored else 1.0 for item in items]
+    def __init__(self, items: Sequence[Item], make: Callable[[Item], Any]) -> None:
+        self._items, self._make = items, make
 
     def __len__(self) -> int:
         return len(self._items)
 
-    @overload
-    def __getitem__(self, place: int) -> NDArray[np.float32]: ...
-    @overload
-    def __getitem__(self, place: slice) -> Any: ...
-    def __getitem__(self, place: int | slice) -> Any:
-        """The map of an image, of shape (H, W)."""
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        return self._masks.pair(self._items[place])[0] * np.float32(self._heights[place])
-
-
-class TrueMasks(Sequence[Mask]):
-    """The true masks of images, opened on access."""
-
-    def __init__(self, masks: Masks, items: Sequence[Item]) -> None:
-        self._masks, self._items = masks, items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, place: int) -> Mask: ...
-    @overload
-    def __getitem__(self, place: slice) -> Any: ...
-    def __getitem__(self, place: int | slice) -> Any:
-        """The mask of an image, of shape (H, W)."""
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        return self._masks.pair(self._items[place])[1]
+    def __getitem__(self, place: Any) -> Any:
+        """The value at a place."""
+        return self._make(self._items[place])
 
 
 def _is_masked(question: Question) -> bool:

@@ -50,9 +50,9 @@ class Question(_Part):
 class _Choice(Question):
     """A multiple-choice question; what no figure depends on then is passed over, under a name that no field has."""
 
-    split: str = Field("", validation_alias="-")
-    defects: tuple[Defect, ...] = Field((), validation_alias="-")
-    image_size: Size | None = Field(None, validation_alias="-")
+    split: str = Field("", validation_alias="-split")
+    defects: tuple[Defect, ...] = Field((), validation_alias="-defects")
+    image_size: Size | None = Field(None, validation_alias="-image_size")
 
 
 class Answer(_Part):
@@ -100,11 +100,10 @@ def read_questions(path: Path) -> list[Question]:
     """
     kind = _Choice if _begins_with_choice(path) else Question
     questions: list[Question] = [*read_lines(path, kind, what="sample")]
-    seen: set[str] = set()
+    first: dict[str, int] = {}
     for number, question in enumerate(questions, start=1):
-        if question.id in seen:
+        if first.setdefault(question.id, number) != number:
             raise DataError(f"the id {question.id!r} occurs twice", where=f"{path}:{number}")
-        seen.add(question.id)
     if not questions:
         raise DataError("the samples file is empty", where=str(path))
     tasks = {question.task for question in questions}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from iadr1.metrics.counts import DETECTION, ChoiceRow
 from iadr1.metrics.mmad import AnswerRecord
-from iadr1.stages.scoring.reading import Item
+from iadr1.stages.scoring.reading import Item, Question
 
 YES_NO = {"Yes": "A", "No": "B"}
 """Yes/no answers as MMAD and IAD-R1 letter them."""
+
+
+def offered(question: Question) -> Mapping[str, str]:
+    """What a question can be answered with."""
+    return question.options if question.task == "choice" else YES_NO
 
 
 def given(item: Item) -> str | None:
@@ -17,10 +22,9 @@ def given(item: Item) -> str | None:
     question, answer = item
     if answer.answer is None or answer.parse.startswith("failed"):
         return None
-    if question.task == "grounding":
-        return answer.answer
-    offered = question.options if question.task == "choice" else YES_NO
-    return answer.answer if answer.answer in offered else None
+    if question.task == "choice":
+        return answer.answer if answer.answer in question.options else None
+    return answer.answer if question.task == "grounding" or answer.answer in YES_NO else None
 
 
 def row(item: Item) -> ChoiceRow:

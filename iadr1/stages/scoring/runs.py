@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,35 @@ PREDICTIONS = "predictions.jsonl"
 _FOLDER = re.compile(r"shard-([1-9]\d*)-of-([1-9]\d*)")
 
 
+@dataclass(frozen=True)
 class RunInfo:
-    """What the `run.json` beside a predictions file says of the run; empty where there is none.
+    """What the `run.json` beside a predictions file says of the run.
 
     Attributes:
-        path: The file.
+        path: The file, which need not be there.
         values: Its content.
     """
 
-    def __init__(self, predictions: Path) -> None:
-        self.path = predictions.with_name("run.json")
-        self.values: Mapping[str, Any] = self._read() if self.path.exists() else {}
+    path: Path
+    values: Mapping[str, Any] = field(default_factory=dict)
 
-    def _read(self) -> Mapping[str, Any]:
+    @classmethod
+    def beside(cls, predictions: Path) -> RunInfo:
+        """Of a predictions file; empty where there is none.
+
+        Raises:
+            DataError: It cannot be read, or holds no object.
+        """
+        path = predictions.with_name("run.json")
+        if not path.exists():
+            return cls(path)
         try:
-            value = json.loads(self.path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(f"cannot read: {error}", where=str(self.path)) from error
+            raise DataError(f"cannot read: {error}", where=str(path)) from error
         if not isinstance(value, dict):
-            raise DataError("not an object", where=str(self.path))
-        return value
+            raise DataError("not an object", where=str(path))
+        return cls(path, value)
 
     def entry(self, name: str) -> Mapping[str, Any]:
         """One of its objects; empty where it has none of this name."""
@@ -53,6 +63,12 @@ class RunInfo:
         """What decides an answer under this protocol, as `Protocol.definition` gives it; empty where not known."""
         value = self.entry("protocol").get("definition")
         return value if isinstance(value, dict) else {}
+
+    @property
+    def reading(self) -> str:
+        """How the protocol reads answers, a key of `prompts.READINGS`; empty where this is not known."""
+        value = self.definition.get("reading")
+        return str(value["name"]) if isinstance(value, dict) and "name" in value else ""
 
     @property
     def data(self) -> tuple[Path, str] | None:
@@ -101,10 +117,15 @@ class RunInfo:
         images = set(shard_images(list(dict.fromkeys(question.image for question in chosen)), self.shard))
         return [question for question in chosen if question.image in images]
 
-    def keys(self, question: Question) -> list[str]:
-        """The keys of the predictions that answer a question: one, or one for each rotation of its options."""
-        turns = len(question.options) if self.definition.get("option_order") == "circular" else 1
-        return [question.id, *(f"{question.id}#{rotation}" for rotation in range(1, turns))]
+    def wanted(self, questions: Sequence[Question]) -> dict[str, Question]:
+        """Key of the prediction -> question: one for each question, or one for each rotation of its options."""
+        if self.definition.get("option_order") != "circular":
+            return {question.id: question for question in questions}
+        return {
+            f"{question.id}#{rotation}" if rotation else question.id: question
+            for question in questions
+            for rotation in range(max(1, len(question.options)))
+        }
 
 
 def find_parts(path: Path) -> tuple[list[Path], list[str]]:
@@ -142,7 +163,7 @@ def one_run(parts: Sequence[Path]) -> list[RunInfo]:
     Raises:
         UsageError: They are of different runs, or a part is not the shard that its folder is named after.
     """
-    runs = [RunInfo(part) for part in parts]
+    runs = [RunInfo.beside(part) for part in parts]
     first = runs[0]
     for run in runs[1:]:
         for what, value in run.conditions.items():
@@ -154,5 +175,7 @@ def one_run(parts: Sequence[Path]) -> list[RunInfo]:
     for part, run in zip(parts, runs, strict=True):
         name = part.parent.name
         if len(parts) > 1 and (run.shard is None or run.shard.folder != name):
-            raise UsageError(f"it is not the run of {name}: its shard is {run.entry('config').get('shard')}", where=str(run.path))
+            raise UsageError(
+                f"it is not the run of {name}: its shard is {run.entry('config').get('shard')}", where=str(run.path)
+            )
     return runs

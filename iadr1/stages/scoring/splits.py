@@ -95,7 +95,9 @@ def read_leaks(runs: Sequence[RunInfo], questions: Sequence[Question], *, given:
     if not entry:
         if given is not None:
             raise UsageError(
-                "the run was compared with no leak manifest", where=str(runs[0].path), hint="give --leaks to 'iadr1 eval'"
+                "the run was compared with no leak manifest",
+                where=str(runs[0].path),
+                hint="give --leaks to 'iadr1 eval'",
             )
         return None
     path = given if given is not None else Path(str(entry.get("manifest")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iadr1.config import SftConfig, TrainConfig, TrainingConfig
 from iadr1.errors import DataError
@@ -24,8 +24,17 @@ if TYPE_CHECKING:
     from iadr1.stages.training.session import Loaded
 
 Dialogue = list[dict[str, Any]]
-TextTokens = Callable[[list[Dialogue]], list[int]]
-"""From dialogues to the tokens of their text, marks of images not counted."""
+
+
+class Counted(NamedTuple):
+    """Of one dialogue: the tokens of its text, marks of images not counted, and those marks."""
+
+    text: int
+    marks: int
+
+
+TextTokens = Callable[[list[Dialogue]], list[Counted]]
+"""Counts dialogues."""
 
 BATCH = 256
 """Dialogues tokenised at once."""
@@ -121,14 +130,24 @@ def measure(questions: Questions, profile: Profile, text_tokens: TextTokens) -> 
 
     Raises:
         ImageError: The header of an image cannot be read.
+        DataError: A sample's text holds the model's own mark of an image: each mark is replaced by an image's tokens.
     """
     known: dict[str, Size] = {}
     sizes = [_sizes(sample, questions, known) for sample in questions.samples]
-    counts: list[int] = []
+    counts: list[Counted] = []
     for start in range(0, len(sizes), BATCH):
         part = zip(questions.samples[start : start + BATCH], sizes[start : start + BATCH], strict=True)
         counts += text_tokens([_dialogue(sample, own[-1], questions, profile) for sample, own in part])
-    return [Prompt(sample.id, count, own) for sample, count, own in zip(questions.samples, counts, sizes, strict=True)]
+    for sample, count, own in zip(questions.samples, counts, sizes, strict=True):
+        if count.marks != len(own):
+            raise DataError(
+                f"sample {sample.id!r} has {len(own)} images, but its prompt {count.marks} of the model's marks of one",
+                where=str(questions.file),
+                hint="its text holds such a mark (<|image_pad|>, <image>, ...): take it out",
+            )
+    return [
+        Prompt(sample.id, count.text, own) for sample, count, own in zip(questions.samples, counts, sizes, strict=True)
+    ]
 
 
 def _dialogue(sample: Sample, image_wh: Size, questions: Questions, profile: Profile) -> Dialogue:
@@ -151,28 +170,37 @@ def _sizes(sample: Sample, questions: Questions, known: dict[str, Size]) -> tupl
 
 
 def tokenized(processor: Any) -> TextTokens:
-    """Counts with the model's own chat template and tokenizer, exactly what the processor makes of the text."""
+    """Counts with the model's own chat template and tokenizer, exactly what the processor makes of the text.
+
+    A mark of a video counts as a mark too: there are none, and the processor would look for the clip.
+    """
     # InternVL's processor writes these around each image, in place of the template's mark.
     wraps = hasattr(processor, "start_image_token") and hasattr(processor, "end_image_token")
+    names = [getattr(processor, name, None) for name in ("image_token", "video_token")]
+    marks = {processor.tokenizer.convert_tokens_to_ids(name) for name in names if name is not None}
 
-    def count(dialogues: list[Dialogue]) -> list[int]:
+    def count(dialogues: list[Dialogue]) -> list[Counted]:
         texts = [
             processor.apply_chat_template(
                 dialogue, tokenize=False, add_generation_prompt=dialogue[-1]["role"] != "assistant"
             )
             for dialogue in dialogues
         ]
-        ids = processor.tokenizer(texts, add_special_tokens=False).input_ids
-        images = [_images(dialogue) for dialogue in dialogues]
+        # Not verbose: what is too long is said by `check_context`, with the sample.
+        ids = processor.tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
+        found = [sum(token in marks for token in row) for row in ids]
         # The template's mark of an image is one token, which the image's own take the place of.
-        return [len(row) + (1 if wraps else -1) * number for row, number in zip(ids, images, strict=True)]
+        return [Counted(len(row) + (1 if wraps else -1) * own, own) for row, own in zip(ids, found, strict=True)]
 
     return count
 
 
-def estimated(dialogues: list[Dialogue]) -> list[int]:
+def estimated(dialogues: list[Dialogue]) -> list[Counted]:
     """Counts without a tokenizer: a guess from the number of characters, on the careful side."""
-    return [TEMPLATE_TOKENS + round(_characters(dialogue) / CHARACTERS_PER_TOKEN) for dialogue in dialogues]
+    return [
+        Counted(TEMPLATE_TOKENS + round(_characters(dialogue) / CHARACTERS_PER_TOKEN), _images(dialogue))
+        for dialogue in dialogues
+    ]
 
 
 def _parts(dialogue: Dialogue) -> list[dict[str, str]]:
@@ -208,7 +236,8 @@ def check_context(
         The prompts, measured.
 
     Raises:
-        DataError: One does not fit; the longest is named, with its tokens, the limit and what to do.
+        DataError: One does not fit; the longest is named, with its tokens, the limit and what to do. Or a sample's
+            text holds the model's own mark of an image.
         ImageError: An image cannot be read or taken.
     """
     prompts = measure(questions, profile, tokenized(processor))

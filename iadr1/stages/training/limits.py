@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from iadr1.config import SftConfig, TrainConfig, TrainingConfig
 from iadr1.errors import UsageError
 from iadr1.models.parts import PARTS
 from iadr1.prompts import FORMATS, Format
-from iadr1.stages.training.settings import LOG_TO
+from iadr1.stages.training import processes
+from iadr1.stages.training.settings import LOG_TO, deepspeed_file
 
 LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo")
 """Loss variants of TRL that need no further setting."""
@@ -21,6 +22,12 @@ VLLM = ("off", "colocate", "server")
 """Who writes the answers: the model itself, vLLM on the same cards, or a vLLM server."""
 RESUME = ("auto", "never")
 """Whether a run goes on in a folder that holds its beginning."""
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt")
+"""Courses of the learning rate that need no further setting."""
+ATTENTION = ("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3")
+"""Attention implementations of transformers; `auto` takes the fastest that works."""
+SEEDS = 2**32
+"""numpy takes seeds below this; each process adds its rank."""
 
 ANSWER_FORMATS: tuple[Format, ...] = ("structured", "boxes", "direct")
 """How SFT can answer yes/no samples."""
@@ -81,9 +88,11 @@ def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
         # Written so that NaN is refused as well.
         if not smallest <= (value := getattr(config, key)) < math.inf:
             raise UsageError(f"{key} is {value}, it must be at least {smallest} and finite")
-    for key, known in (("resume", RESUME), ("log_to", LOG_TO)):
-        if (value := getattr(config, key)) not in known:
-            raise UsageError(f"no {key} {value!r}", hint=f"known: {', '.join(known)}")
+    if config.seed > (most := SEEDS - max(config.nproc, processes.count())):
+        raise UsageError(f"seed is {config.seed}, it must be at most {most}")
+    _check_words(config, resume=RESUME, log_to=LOG_TO, lr_schedule=SCHEDULES, attention=ATTENTION)
+    if config.deepspeed is not None:
+        deepspeed_file(config.deepspeed)
     _check_parts(config)
     if config.limit is not None and config.limit < 1:
         raise UsageError(f"limit is {config.limit}, it must be at least 1")
@@ -91,6 +100,27 @@ def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
         raise UsageError(f"epochs is {config.epochs}, it must be above 0 and finite")
     if config.lora_dropout >= 1:
         raise UsageError(f"lora_dropout is {config.lora_dropout}, it must be below 1")
+    if config.epochs is not None:
+        _check_idle(config, ("steps",), where="epochs is set", hint="epochs=null counts steps")
+    if config.lr_schedule == "constant":
+        _check_idle(config, ("warmup_steps",), where="lr_schedule is constant", hint="lr_schedule=constant_with_warmup")
+    if not config.lora_rank:
+        keys = ("lora_alpha", "lora_dropout", "lora_parts")
+        _check_idle(config, keys, where="LoRA is off", hint="lora_rank=16 switches it on")
+
+
+def _check_idle(config: TrainingConfig, keys: Sequence[str], *, where: str, hint: str) -> None:
+    """Refuse settings that would be read by nobody; one that equals its default cannot be told from one not given."""
+    default = type(config)()
+    for key in keys:
+        if (value := getattr(config, key)) != getattr(default, key):
+            raise UsageError(f"{key} is {value}, but says nothing where {where}", hint=hint)
+
+
+def _check_words(config: TrainingConfig, **tables: Sequence[str]) -> None:
+    for key, known in tables.items():
+        if (value := getattr(config, key)) not in known:
+            raise UsageError(f"no {key} {value!r}", hint=f"known: {', '.join(known)}")
 
 
 def _check_parts(config: TrainingConfig) -> None:
@@ -142,7 +172,12 @@ def check_grpo(config: TrainConfig) -> None:
         )
     if not 0 < config.top_p <= 1:
         raise UsageError(f"top_p is {config.top_p}, it must be above 0 and at most 1")
-    tables = (("loss", LOSSES), ("scale_rewards", SCALINGS), ("importance", IMPORTANCE), ("vllm", VLLM))
-    for key, known in tables:
-        if (value := getattr(config, key)) not in known:
-            raise UsageError(f"no {key} {value!r}", hint=f"known: {', '.join(known)}")
+    if config.epsilon_high is not None and not config.epsilon <= config.epsilon_high < math.inf:
+        raise UsageError(
+            f"epsilon_high is {config.epsilon_high}, it must be at least epsilon ({config.epsilon}) and finite"
+        )
+    _check_words(config, loss=LOSSES, scale_rewards=SCALINGS, importance=IMPORTANCE, vllm=VLLM)
+    if config.vllm != "server":
+        _check_idle(config, ("vllm_url",), where=f"vllm is {config.vllm}", hint="vllm=server asks a server")
+    elif config.vllm_url is None:
+        raise UsageError("vllm=server without vllm_url", hint="vllm_url=http://HOST:PORT says where it answers")

@@ -14,6 +14,7 @@ from iadr1.stages.training.limits import part_names
 
 try:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 except ModuleNotFoundError as error:
     raise MissingExtraError(str(error.name), "train", purpose="training") from error
@@ -45,7 +46,7 @@ def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None
     are restored by the trainer, after the base has been loaded.
 
     Raises:
-        ModelError: The model cannot be loaded, or weights are missing from it.
+        ModelError: The model cannot be loaded, or weights are missing from it or cut off.
     """
     source = base if checkpoint is None or restored_by_trainer(config) else str(checkpoint.path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -56,7 +57,7 @@ def load_policy(base: str, config: TrainingConfig, checkpoint: Checkpoint | None
             attn_implementation=attention(config.attention, device, "bfloat16" if config.bf16 else "float32"),
             output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ModelError(f"cannot load the model: {_first_line(error)}", where=source) from error
     if report["missing_keys"] or report["mismatched_keys"]:
         names = ", ".join(sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:5])

@@ -79,15 +79,24 @@ def _deepspeed(config: TrainingConfig) -> str | None:
         return None
     if importlib.util.find_spec("deepspeed") is None:
         raise MissingExtraError("deepspeed", "deepspeed", purpose=f"deepspeed={config.deepspeed}")
-    path = _DEEPSPEED / f"{config.deepspeed}.json"
-    if not path.is_file():
-        path = Path(config.deepspeed)
-    if not path.is_file():
-        known = ", ".join(sorted(item.stem for item in _DEEPSPEED.glob("*.json")))
-        raise UsageError(f"no DeepSpeed settings {config.deepspeed!r}", hint=f"known: {known}, or a JSON file")
+    path = deepspeed_file(config.deepspeed)
     _check_file(path)
     _start_deepspeed()
     return str(path)
+
+
+def deepspeed_file(name: str) -> Path:
+    """The file of settings that come with the package, or that are named by their path.
+
+    Raises:
+        UsageError: There is neither.
+    """
+    path = _DEEPSPEED / f"{name}.json"
+    path = path if path.is_file() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(item.stem for item in _DEEPSPEED.glob("*.json")))
+        raise UsageError(f"no DeepSpeed settings {name!r}", hint=f"known: {known}, or a JSON file")
+    return path
 
 
 _AUTO = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
@@ -151,8 +160,15 @@ LOG_TO = ("tensorboard", "wandb", "trackio", "none")
 """Where the figures of each step go besides `log.jsonl`."""
 
 
+def has_tensorboard() -> bool:
+    """Whether TensorBoard is installed."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
 def _report_to(config: TrainingConfig) -> str:
     """TensorBoard is left out where it is not installed, as it only draws what `log.jsonl` holds as well.
+
+    `job.begin` says so.
 
     Raises:
         UsageError: It is none of `LOG_TO`.
@@ -161,7 +177,7 @@ def _report_to(config: TrainingConfig) -> str:
     if config.log_to not in LOG_TO:
         raise UsageError(f"no log_to {config.log_to!r}", hint=f"known: {', '.join(LOG_TO)}")
     if config.log_to == "tensorboard":
-        return "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
+        return "tensorboard" if has_tensorboard() else "none"
     if config.log_to != "none" and importlib.util.find_spec(config.log_to) is None:
         error = MissingExtraError(config.log_to, config.log_to, purpose=f"log_to={config.log_to}")
         error.hint = f"install it with: pip install {config.log_to}"  # it is no extra of ours

@@ -9,12 +9,10 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import iadr1
 from iadr1.config import SftConfig, TrainConfig, TrainingConfig
-from iadr1.errors import ConfigError, DataError, UsageError
+from iadr1.errors import ConfigError, DataError
 from iadr1.provenance import plain
 from iadr1.rewards import resolve_reward
 from iadr1.stages.training.context import too_long
@@ -24,15 +22,13 @@ from iadr1.stages.training.plan.data import PlannedData, plan_data
 from iadr1.stages.training.plan.memory import Load, Memory, Setup, memory
 from iadr1.stages.training.plan.model import PlannedModel, plan_model
 from iadr1.stages.training.quiet import quiet
+from iadr1.stages.training.settings import deepspeed_file
 
 __all__ = ["GRID_PROCESSES", "GRID_STAGES", "Plan", "PlannedSteps", "make_plan"]
 
 GRID_PROCESSES: tuple[int, ...] = (1, 2, 4, 8)
 GRID_STAGES: tuple[int | None, ...] = (None, 1, 2, 3)
 """ZeRO stages that are compared; None is plain data parallelism."""
-
-_DEEPSPEED = Path(iadr1.__file__).parent / "recipes" / "deepspeed"
-
 
 @dataclass(frozen=True)
 class PlannedSteps:
@@ -161,14 +157,12 @@ def _deepspeed(name: str | None) -> dict[str, Any]:
     """
     if name is None:
         return {"zero": None}
-    path = _DEEPSPEED / f"{name}.json"
-    path = path if path.is_file() else Path(name)
+    path = deepspeed_file(name)
     try:
         zero = json.loads(path.read_text(encoding="utf-8")).get("zero_optimization", {})
         stage = int(zero.get("stage", 0))
     except OSError as error:
-        known = ", ".join(sorted(item.stem for item in _DEEPSPEED.glob("*.json")))
-        raise UsageError(f"no DeepSpeed settings {name!r}", hint=f"known: {known}, or a JSON file") from error
+        raise ConfigError(f"cannot read: {error.strerror}", where=str(path)) from error
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError("not a DeepSpeed JSON file", where=str(path)) from error
     bucket = zero.get("reduce_bucket_size", 500_000_000)

@@ -120,7 +120,8 @@ def _beta(config: TrainingConfig) -> _Idea | None:
 def _vllm(config: TrainingConfig) -> _Idea | None:
     if not isinstance(config, TrainConfig) or config.vllm != "off":
         return None
-    return _idea(config, "answers are written on other GPUs, by a vLLM server", vllm="server")
+    cost = "answers are written on other GPUs, by a vLLM server"
+    return _idea(config, cost, vllm="server", vllm_url="http://HOST:8000")
 
 
 _IDEAS = (_checkpointing, _batch, _pixels, _lora, _deepspeed, _more_gpus, _zero3, _beta, _vllm)

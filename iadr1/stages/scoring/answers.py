@@ -16,10 +16,11 @@ from typing import Any
 
 from iadr1.errors import DataError, UsageError
 from iadr1.images import file_sha256
-from iadr1.metrics.counts import ChoiceRow
 from iadr1.metrics.mmad import FOLDED, LETTERS, AnswerRecord
-from iadr1.stages.score.loading import Loaded, find_gaps, refuse_gaps
-from iadr1.stages.score.reading import Question, read_questions
+from iadr1.stages.scoring.gaps import find_gaps, refuse_gaps
+from iadr1.stages.scoring.loading import Loaded
+from iadr1.stages.scoring.reading import Answer, Item, Question, read_questions
+from iadr1.stages.scoring.runs import RunInfo
 
 NORMAL = "good"
 """Folder of MMAD's normal images."""
@@ -47,28 +48,33 @@ class _Entry:
         options = ", ".join(f"{letter}: {text}" for letter, text in self.options.items())
         return " | ".join(filter(None, (self.image, self.kind, " ".join(self.text.split()), options)))
 
-    @property
-    def letter(self) -> str | None:
-        """The given answer where it is a letter that was offered."""
-        offered = self.options or LETTERS
-        return self.given if isinstance(self.given, str) and self.given in offered else None
-
     def record(self) -> AnswerRecord:
         """The entry as the published script reads it."""
         return AnswerRecord(self.image.split("/")[0], self.kind, self.truth, self.given, self.image)
 
-    def row(self, question: Question | None) -> ChoiceRow:
-        """The entry as a scored question; by the image's path where there is no sample to tell more."""
+    def asked(self, name: str) -> Question:
+        """The question as far as the entry tells: by the image's path, and with all letters where it has no options."""
         path = PurePosixPath(self.image)
-        return ChoiceRow(
-            dataset=question.dataset if question else path.parts[0],
-            subtask=question.reported_as if question else FOLDED.get(self.kind, self.kind),
-            truth=str(self.truth),
-            letter=self.letter,
-            is_anomalous=question.is_anomalous if question else path.parent.name != NORMAL,
+        return Question(
+            id=name,
+            dataset=path.parts[0],
+            category=path.parts[1],
             image=self.image,
-            category=question.category if question else path.parts[1],
+            task="choice",
+            question=self.text,
+            options={letter: str(text) for letter, text in self.options.items()} or dict.fromkeys(sorted(LETTERS), ""),
+            answer=str(self.truth),
+            question_type=FOLDED.get(self.kind, self.kind),
+            is_anomalous=path.parent.name != NORMAL,
         )
+
+    def item(self, name: str, sample: Question | None) -> Item:
+        """The entry as a question and its answer; options and right letter are its own, since they may be permuted."""
+        asked = self.asked(name)
+        if sample is not None:
+            asked = sample.model_copy(update={"options": asked.options, "answer": asked.answer})
+        given = self.given if isinstance(self.given, str) else None
+        return Item(asked, Answer(sample_id=name, protocol="", model="", engine="", answer=given))
 
 
 def load_answers(path: Path, *, data: Path | None = None, partial: bool = False) -> Loaded:
@@ -95,11 +101,11 @@ def load_answers(path: Path, *, data: Path | None = None, partial: bool = False)
     wanted = [question.id for question in questions]
     gaps = find_gaps(wanted, names)
     refuse_gaps(gaps, path, partial=partial)
-    rows: dict[str, ChoiceRow] = {}
+    items: dict[str, Item] = {}
     for name, entry, question in zip(names, entries, matched, strict=True):
         if entry.truth in LETTERS:
-            rows.setdefault(name, entry.row(question))
-    if not rows:
+            items.setdefault(name, entry.item(name, question))
+    if not items:
         raise DataError("no record has a 'correct_answer' that is a letter", where=str(path))
     about = {
         "benchmark": "mmad",
@@ -108,11 +114,21 @@ def load_answers(path: Path, *, data: Path | None = None, partial: bool = False)
         "engine": None,
         "protocol": None,
         "shots": None,
+        "scoring": None,
         "data": {"path": str(data), "sha256": file_sha256(data)} if data else None,
         "predictions": {"path": str(path), "sha256": file_sha256(path)},
         "without_truth": sum(entry.truth not in LETTERS for entry in entries),
     }
-    return Loaded(path, rows, [entry.record() for entry in entries], about, gaps)
+    return Loaded(
+        path=path,
+        parts=(path,),
+        items=items,
+        about=about,
+        gaps=gaps,
+        task="choice",
+        runs=(RunInfo(path),),
+        records=[entry.record() for entry in entries],
+    )
 
 
 def _entries(path: Path) -> Iterator[_Entry]:

@@ -1,0 +1,144 @@
+"""What stands before the first request to a server: its options, the client, and how images are sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from iadr1.errors import MissingExtraError, ModelChoiceError
+from iadr1.geometry import Box, BoxFrame, BoxSpace, Size
+from iadr1.images import MAX_PIXELS
+from iadr1.models import ServerOptions
+from iadr1.models.base import Profile
+from iadr1.models.profiles import PROFILES
+
+if TYPE_CHECKING:
+    import openai
+
+CONNECT_S = 10.0
+"""Seconds to wait for a connection, where the time-out of an answer is not shorter."""
+
+
+class UnknownFrame(BoxFrame):
+    """The frame of boxes that cannot be read; a question without boxes never notices."""
+
+    def to_model(self, box: Box) -> Box:
+        """Not known.
+
+        Raises:
+            ModelChoiceError: Always.
+        """
+        raise _unknown("how its boxes are written")
+
+    def to_image(self, box: Box) -> Box | None:
+        """Not known.
+
+        Raises:
+            ModelChoiceError: Always.
+        """
+        raise _unknown("how its boxes are written")
+
+
+@dataclass(frozen=True)
+class UnknownFamily(Profile):
+    """The profile of a served model whose family was not named: images are sent as they are, boxes cannot be read."""
+
+    def input_wh(self, image_wh: Size) -> Size:
+        """The size as it is: the server resizes."""
+        return image_wh
+
+    def image_tokens(self, image_wh: Size, *, images: int = 1) -> int:
+        """Not known.
+
+        Raises:
+            ModelChoiceError: Always.
+        """
+        raise _unknown("how many tokens an image takes")
+
+    def frame(self, image_wh: Size) -> BoxFrame:
+        """A frame that refuses the first box."""
+        return UnknownFrame(self.box_space, image_wh, image_wh)
+
+    def prepare(self, image: Image.Image) -> Image.Image:
+        """The image as it is."""
+        return image
+
+
+def _unknown(what: str) -> ModelChoiceError:
+    return ModelChoiceError(
+        f"the family of the served model is not named, so it is not known {what}",
+        hint=f"name it with --family: {', '.join(sorted(PROFILES))}",
+    )
+
+
+UNKNOWN_FAMILY = UnknownFamily(
+    family="",
+    box_space=BoxSpace.INPUT_PX,  # never read: its frame refuses boxes
+    factor=1,
+    min_pixels=1,
+    max_pixels=MAX_PIXELS,
+    cap_wh=(MAX_PIXELS, MAX_PIXELS),
+)
+
+
+def open_client(options: ServerOptions, key: str) -> openai.AsyncOpenAI:
+    """The client of the `openai` package; tries are counted by the engine, not by it.
+
+    Args:
+        options: Where and how to ask.
+        key: The key; empty for none.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
+    try:
+        import openai
+    except ModuleNotFoundError as error:
+        if error.name != "openai":
+            raise
+        raise MissingExtraError("openai", "eval", purpose="the engine 'server'") from error
+    return openai.AsyncOpenAI(
+        base_url=options.base_url,
+        # Without a key of ours the package would take OPENAI_API_KEY, which may belong to somebody else's server.
+        api_key=key or "none",
+        max_retries=0,
+        timeout=openai.Timeout(None, connect=min(CONNECT_S, options.timeout_s)),
+    )
+
+
+def key_headers(key: str) -> dict[str, Any]:
+    """Headers for each request: where there is no key, none is sent."""
+    import openai
+
+    return {} if key else {"Authorization": openai.Omit()}
+
+
+def check_options(options: ServerOptions | None) -> ServerOptions:
+    """The options, if they can be used.
+
+    Raises:
+        ModelChoiceError: No address, or one without http:// or https://; a number out of range.
+    """
+    if options is None or not options.base_url:
+        raise ModelChoiceError(
+            "the engine 'server' needs an address", hint="--base-url http://localhost:8000/v1, for example"
+        )
+    parts = urlsplit(options.base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ModelChoiceError(
+            f"the address {options.base_url!r} does not begin with http:// or https://",
+            hint="--base-url http://localhost:8000/v1, for example",
+        )
+    for name, value, least in (
+        ("concurrency", options.concurrency, 1),
+        ("retries", options.retries, 0),
+        ("requests_per_minute", options.requests_per_minute, 0),
+    ):
+        if value < least:
+            raise ModelChoiceError(f"{name} is {value}, it must be at least {least}")
+    if not options.timeout_s > 0:
+        raise ModelChoiceError(f"timeout_s is {options.timeout_s}, it must be above 0")
+    return options
