@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 
+from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.config import TrainingConfig
 
@@ -24,10 +26,23 @@ OPTION: Any = typer.Option(
 _GIB = 2**30
 
 
-def show(config: TrainingConfig) -> None:
-    """Work the run out and print it."""
+def show(config: TrainingConfig, *, recipe: Path | None) -> None:
+    """Work the run out and print it.
+
+    Without a file of samples the data are assumed, but not where it was named on the command line.
+
+    Args:
+        config: The run's settings.
+        recipe: The recipe that they began with.
+
+    Raises:
+        UsageError: There is no such file of samples.
+    """
+    from iadr1.stages.training.job import check_data_file
     from iadr1.stages.training.plan import make_plan
 
+    if config.data != configs.build(type(config), recipe=recipe).data:
+        check_data_file(config)
     plan = make_plan(config)
     _settings(plan)
     _data(plan)

@@ -13,6 +13,7 @@ from rich.table import Table
 import iadr1
 from iadr1 import config as configs
 from iadr1.cli import terminal
+from iadr1.cli.options import check_suffix
 from iadr1.errors import OutputError, UsageError
 
 HELP = "Complete settings of the papers' runs, each value with its source."
@@ -70,6 +71,7 @@ def cp(
     source, target = find_recipe(name), to or Path(f"{Path(name).stem}.yaml")
     if target.is_dir():
         target = target / source.name
+    check_suffix(target, ".yaml", ".yml", name="FILE")
     if target.exists():
         raise OutputError("the file is there already", where=str(target), hint="name another file")
     try:

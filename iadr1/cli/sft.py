@@ -59,9 +59,10 @@ def sft(
     """
     given = {key: value for key, value in locals().items() if key not in ("recipe", "settings", "plan")}
     name, overrides = split_words(recipe, settings, leading="recipe")
-    config = configs.build(_CONFIG, recipe=find_recipe(name) if name else None, overrides=overrides, given=given)
+    recipe_file = find_recipe(name) if name else None
+    config = configs.build(_CONFIG, recipe=recipe_file, overrides=overrides, given=given)
     if plan:
-        plans.show(config)
+        plans.show(config, recipe=recipe_file)
         return
     relaunch(config.nproc)
     from iadr1.stages import sft as stage

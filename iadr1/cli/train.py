@@ -105,9 +105,10 @@ def ground(
 def _run(kind: type[configs.TrainConfig], given: Mapping[str, Any]) -> None:
     name, overrides = split_words(given["recipe"], given["settings"], leading="recipe")
     options = {key: value for key, value in given.items() if key not in ("recipe", "settings", "plan")}
-    config = configs.build(kind, recipe=find_recipe(name) if name else None, overrides=overrides, given=options)
+    recipe_file = find_recipe(name) if name else None
+    config = configs.build(kind, recipe=recipe_file, overrides=overrides, given=options)
     if given["plan"]:
-        plans.show(config)
+        plans.show(config, recipe=recipe_file)
         return
     relaunch(config.nproc)
     from iadr1.stages import grpo as stage

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from iadr1 import protocols, rle
 from iadr1.errors import DataError, ModelError, UsageError
+from iadr1.geometry import Box
 from iadr1.images import open_image
+from iadr1.masks import MaskResult
 from iadr1.models import Request
 from iadr1.models.base import IMAGE_SLOT
-from iadr1.records import Sample, meta_path, read_records, write_records, write_text_atomic
+from iadr1.records import PredictedBox, Prediction, Sample, meta_path, read_records, write_records, write_text_atomic
 from iadr1.stages.evaluate.asking import batches
+from iadr1.stages.evaluate.masks import draw
 from iadr1.stages.scoring.pixel import MaskRecord
 from tests.stages.evaluate_world import KINDS, SCRATCH, World, detection, expression, leave_out_pictures, sample, yes_no
 from tests.stages.fake_engine import BAD, NORMAL, YES, FakeEngine, share
@@ -60,7 +65,7 @@ def test_what_is_asked_for_is_what_is_sent(world: World, name: str, task: str, s
     assert engine.asked
     for request in (*engine.asked, *(request for request, _ in engine.weighed)):
         assert slots(request) == len(request.images) == shots + 1
-        assert request.plain is None or protocols.load(name).chat is False
+    assert {request.plain is None for request in engine.asked} == {protocols.load(name).chat}
     assert {prediction.images for prediction in world.predictions()} == {shots + 1}
 
 
@@ -214,7 +219,7 @@ def test_without_probabilities_nothing_is_chosen(world: World) -> None:
 def test_the_anomaly_score_is_the_probability_of_yes_to_the_bare_question(world: World, benchmark: str) -> None:
     write_records(world.data, [yes_no("a", SCRATCH), yes_no("b")])
     engine = FakeEngine()
-    result = world.run(engine, benchmark, shots=1)
+    result = world.run(engine, benchmark, shots=2)
     assert [p.score for p in world.predictions()] == [YES, YES]
     assert result.no_score is None
     for (request, words), asked in zip(engine.weighed, engine.asked, strict=True):
@@ -306,6 +311,29 @@ def test_masks_are_drawn_in_predicted_boxes(world: World) -> None:
     assert world.run_file()["masks"] == "grabcut"
     with pytest.raises(UsageError, match=r"with the masks of grabcut, this run's is no segmenter"):
         world.run(FakeEngine(), "detection")
+
+
+class Islands:
+    """Marks the whole image but its middle column."""
+
+    name = "islands"
+
+    def segment(self, image: Image.Image, boxes: Sequence[Box]) -> list[MaskResult]:
+        mask = np.ones((image.height, image.width), dtype=np.bool_)
+        mask[:, image.width // 2] = False
+        return [MaskResult(mask, 0.5, self.name) for _ in boxes]
+
+
+def test_masks_are_cleaned_as_those_of_detect() -> None:
+    box = (10.0, 10.0, 30.0, 40.0)
+    prediction = Prediction(
+        sample_id="a", protocol="p", model="m", engine="e", boxes=(PredictedBox(box=box, label="hole"),)
+    )
+    [drawn] = draw(Islands(), prediction, Image.new("RGB", (100, 50))).masks
+    assert (drawn.label, drawn.mask_score, drawn.mask_source) == ("hole", 0.5, "islands")
+    x1, y1, x2, y2 = rle.box(rle.parse(drawn.mask_rle)) or (0, 0, 100, 50)
+    assert x1 <= 10 < 30 <= x2 < 50
+    assert 0 < y1 <= 10 < 40 <= y2 < 50
 
 
 def test_masks_and_predictions_stay_together_when_a_run_is_cut(world: World) -> None:

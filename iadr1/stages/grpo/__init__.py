@@ -20,7 +20,7 @@ from iadr1.stages.grpo.scoring import Scorer
 from iadr1.stages.grpo.watch import StepWatch
 from iadr1.stages.training.context import check_run
 from iadr1.stages.training.data import asking_order
-from iadr1.stages.training.folder import last_checkpoint, rewind_log
+from iadr1.stages.training.folder import Checkpoint, rewind_log
 from iadr1.stages.training.job import Job, OnNote, begin, conclude, load_data
 from iadr1.stages.training.limits import check_grpo, total_steps
 
@@ -130,7 +130,7 @@ def _train(
             job = replace(job, samples=kept)
         questions = config.batch_size * config.gradient_accumulation * settings.world_size // config.generations
         settings.max_steps = steps = total_steps(config, samples=len(job.samples), a_step=questions)
-        loaded = session.load(config, job.base, last_checkpoint(config.out, info["config_hash"]))
+        loaded = session.load(config, job.base, job.checkpoint)
         check_run(config, job.samples, job.root, loaded)
         profile = loaded.profile
         log, first = config.out / "log.jsonl", settings.process_index == 0
@@ -153,7 +153,8 @@ def _train(
         )
         if trainer.ref_model is not None:
             make_ready(trainer.ref_model, loaded.processor)  # TRL loads it by itself
-        cache = _look_once(trainer, config)
+        cache = _look_once(trainer, config, job.checkpoint)
+        recorder.totals = lambda: {"wall_seconds": job.seconds, **_looks(cache)}
         trainer.add_callback(Guard(watch.weights_lost))
         phases = Phases(trainer, loaded.checkpoint)
         if first and config.completions:
@@ -165,14 +166,19 @@ def _train(
     info["parameters"] = [vars(row) for row in table]
     info["phase_seconds"] = {phase: round(seconds, 2) for phase, seconds in phases.seconds.items()}
     if cache is not None:
-        info["images"] = {"asked": cache.asked, "run": cache.run}
+        info["images"] = _looks(cache)
     return [*earlier, *recorder.steps], loaded.done if loaded.checkpoint else None
 
 
-def _look_once(trainer: Any, config: TrainConfig) -> VisionCache | None:
+def _looks(cache: VisionCache | None) -> dict[str, int]:
+    """Images that the towers were asked about, and those they were run on."""
+    return {} if cache is None else {"asked": cache.asked, "run": cache.run}
+
+
+def _look_once(trainer: Any, config: TrainConfig, checkpoint: Checkpoint | None) -> VisionCache | None:
     """Let the vision towers of policy and reference run once per distinct image; None where that is switched off.
 
-    Outputs are kept over calls where the tower is frozen; not with DeepSpeed, whose processes must run it together.
+    It goes on counting from the checkpoint. Outputs are kept over calls where the tower is frozen; not with DeepSpeed, whose processes must run it together.
     """
     from iadr1.models.parts import PARTS
     from iadr1.models.vision import VisionCache, once_per_image
@@ -183,7 +189,9 @@ def _look_once(trainer: Any, config: TrainConfig) -> VisionCache | None:
     trained = part_names(config.lora_parts) if config.lora_rank else set(PARTS) - set(part_names(config.freeze))
     # Qwen's projector is a part of its vision tower.
     keep = config.deepspeed is None and not {"vision", "projector"} & set(trained)
-    cache = VisionCache(VISION_CACHE_BYTES if keep else 0)
+    counted = {} if checkpoint is None else checkpoint.totals
+    asked, run_on = (int(counted.get(name, 0)) for name in ("asked", "run"))
+    cache = VisionCache(VISION_CACHE_BYTES if keep else 0, asked, run_on)
     once_per_image(trainer.model, cache)
     if trainer.ref_model is not None:
         trainer.ref_model.requires_grad_(False)  # TRL only puts it into evaluation mode

@@ -16,7 +16,7 @@ from iadr1.stages.sft.data import check_targets, training_rows
 from iadr1.stages.sft.log import SftStep, step_log
 from iadr1.stages.training.context import check_run
 from iadr1.stages.training.data import asking_order
-from iadr1.stages.training.folder import last_checkpoint, rewind_log
+from iadr1.stages.training.folder import rewind_log
 from iadr1.stages.training.job import Job, begin, conclude, load_data
 from iadr1.stages.training.limits import check_sft, total_steps
 
@@ -34,7 +34,7 @@ class SftSummary:
         already_finished: The folder held this very run, finished; nothing was done.
         loss_start: Mean loss of the first steps (a tenth of them, at least one), in nats a token.
         loss_end: Mean loss of as many last steps.
-        seconds: Wall time of the call that finished it.
+        seconds: Wall time, all calls together.
     """
 
     out: Path
@@ -96,13 +96,14 @@ def _train(config: SftConfig, job: Job, *, on_log: Any) -> tuple[list[SftStep], 
         settings = trainer_settings(config, steps=total_steps(config, samples=len(samples), a_step=a_step))
         a_step *= settings.world_size
         settings.max_steps = steps = total_steps(config, samples=len(samples), a_step=a_step)
-        loaded = session.load(config, job.base, last_checkpoint(config.out, info["config_hash"]))
+        loaded = session.load(config, job.base, job.checkpoint)
         check_run(config, samples, root, loaded)
         profile = loaded.profile
         log = config.out / "log.jsonl"
         earlier = rewind_log(log, loaded.done, SftStep, rewrite=settings.process_index == 0)
         show = None if on_log is None else lambda figures: on_log({**figures, "steps": float(steps)})
         recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=show)
+        recorder.totals = lambda: {"wall_seconds": job.seconds}
         answer_format = check_sft(config)
         trainer = make_trainer(
             loaded.model,

@@ -7,8 +7,9 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -38,10 +39,17 @@ MARKER = "iadr1.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint: its folder and the number of steps done."""
+    """A whole checkpoint.
+
+    Attributes:
+        path: Its folder.
+        step: Steps done.
+        totals: What the run had added up by then, over all calls, by name.
+    """
 
     path: Path
     step: int
+    totals: Mapping[str, float] = field(default_factory=dict)
 
 
 def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
@@ -52,10 +60,12 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
 
     Returns:
         What `run.json` holds: of a new run a description with `state` `running`, else what the earlier call left
-        (`state` `running` or `finished`). A run that stopped before its first step has no claim.
+        (`state` `running` or `finished`). A run that stopped before its first step has no claim. A finished run whose
+        weights are gone is `running` again, since its last checkpoint holds them.
 
     Raises:
-        UsageError: The folder belongs to another run, or another process is at work in it.
+        UsageError: The folder belongs to another run or holds what is not this run's, another process is at work in
+            it, or the weights of a finished run are gone and cannot be had back.
         OutputError: `config.out` is not a folder, or cannot be written to.
     """
     if config.out.exists() and not config.out.is_dir():
@@ -68,7 +78,9 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
     if begun and not path.exists():
         raise UsageError("the folder holds a run, but no run.json that says whose", where=str(config.out), hint=_NEXT)
     if begun:
-        info = _same_run(path, info)
+        info = _with_weights(config.out, _same_run(path, info))
+    else:
+        _check_free(command, config)
     if processes.is_first() and info["state"] != "finished":
         _lock(config.out)
         _drop_unfinished(config.out)
@@ -78,6 +90,49 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
 
 
 _NEXT = "choose another --out, or delete the folder to start anew"
+
+
+
+def _check_free(command: str, config: TrainingConfig) -> None:
+    """Make sure that a folder in which no step was done holds nothing that this run would replace."""
+    model, path, base = config.out / "model", config.out / "run.json", Path(config.model).expanduser()
+    if base.is_dir() and any(place.exists() and base.samefile(place) for place in (config.out, model)):
+        raise UsageError(
+            f"the run starts from the model {str(base)!r} and would write into its folder",
+            where=str(config.out),
+            hint="choose another --out",
+        )
+    if model.exists():
+        raise UsageError("the folder holds a model/ that is not of this run", where=str(config.out), hint=_NEXT)
+    if path.exists() and (owner := _command_of(path)) != command:
+        whose = "a run.json that is not of iadr1" if owner is None else f"the run.json of 'iadr1 {owner}'"
+        raise UsageError(f"the folder holds {whose}", where=str(config.out), hint=_NEXT)
+
+
+def _command_of(path: Path) -> str | None:
+    """The command whose `run.json` this is; None where it is somebody else's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(content, dict) and "iadr1" in content and isinstance(content.get("command"), str)
+    return str(content["command"]) if ours else None
+
+
+def _with_weights(out: Path, info: dict[str, Any]) -> dict[str, Any]:
+    """The run as it is, but not finished where its weights are gone; its last checkpoint holds them as well."""
+    if info["state"] != "finished" or any((out / "model").glob("*.safetensors")):
+        return info
+    last = last_checkpoint(out, info["config_hash"])
+    if last is None or last.step != info["steps"]:
+        raise UsageError(
+            f"this run is finished, but model/ holds no weights and checkpoint-{info['steps']}, which held them too, "
+            "is gone",
+            where=str(out),
+            hint=_NEXT,
+        )
+    return info | {"state": "running"}
+
 
 _NEUTRAL = ("out", "nproc", "resume", "log_to", "push_to_hub", "completions")
 """Settings that may change when a run goes on; the number of processes is compared by itself."""
@@ -168,9 +223,12 @@ def _drop_unfinished(out: Path) -> None:
                 shutil.rmtree(folder)
 
 
-def mark_checkpoint(path: Path, *, config_hash: str, step: int) -> None:
-    """Say that a checkpoint folder is whole, and of which run."""
-    write_text_atomic(path / MARKER, json.dumps({"config_hash": config_hash, "step": step}) + "\n")
+def mark_checkpoint(
+    path: Path, *, config_hash: str, step: int, totals: Mapping[str, float] | None = None
+) -> None:
+    """Say that a checkpoint folder is whole, of which run, and what the run had added up by then."""
+    content = {"config_hash": config_hash, "step": step, "totals": dict(totals or {})}
+    write_text_atomic(path / MARKER, json.dumps(content) + "\n")
 
 
 def whole_checkpoints(out: Path, config_hash: str | None = None) -> list[Checkpoint]:
@@ -179,7 +237,7 @@ def whole_checkpoints(out: Path, config_hash: str | None = None) -> list[Checkpo
     for marker in out.glob(f"checkpoint-*/{MARKER}"):
         content = json.loads(marker.read_text(encoding="utf-8"))
         if config_hash in (None, content["config_hash"]):
-            found.append(Checkpoint(marker.parent, content["step"]))
+            found.append(Checkpoint(marker.parent, content["step"], content.get("totals", {})))
     return found
 
 

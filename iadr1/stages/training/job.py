@@ -15,9 +15,11 @@ from iadr1.provenance import write_run
 from iadr1.records import Sample, resolve_root
 from iadr1.stages.training import processes
 from iadr1.stages.training.data import load_samples
-from iadr1.stages.training.folder import open_run
+from iadr1.stages.training.fit import check_fit
+from iadr1.stages.training.folder import Checkpoint, last_checkpoint, open_run
 from iadr1.stages.training.hub import check_push, publish
 from iadr1.stages.training.lineage import trained_on, write_card
+from iadr1.stages.training.settings import has_tensorboard
 
 OnNote = Callable[[str], None]
 
@@ -32,7 +34,8 @@ class Job:
         base: The model it starts from: a folder or a hub id.
         info: What `run.json` holds; the run adds to it.
         note: Takes lines for the user.
-        started: When this call began (`time.monotonic`).
+        checkpoint: Where it goes on from; None for a fresh start.
+        started: When it would have begun, had it run in one piece up to now (`time.monotonic`).
     """
 
     samples: list[Sample]
@@ -40,6 +43,7 @@ class Job:
     base: str
     info: dict[str, Any]
     note: OnNote
+    checkpoint: Checkpoint | None
     started: float
 
     @property
@@ -47,19 +51,35 @@ class Job:
         """The folder holds this very run, finished."""
         return bool(self.info["state"] == "finished")
 
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, of all calls together, each counted up to the checkpoint that the next one went on from."""
+        return round(time.monotonic() - self.started, 1)
+
 
 def load_data(config: TrainingConfig) -> tuple[list[Sample], Path]:
-    """The samples of a run and the folder of their images.
+    """The samples of a run, which fit its settings, and the folder of their images.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or the settings do not fit the samples (`check_fit`).
         DataError: Broken samples or missing images.
+    """
+    check_data_file(config)
+    root = resolve_root(config.data, config.root)
+    samples = load_samples(config, root)
+    check_fit(config, samples)
+    return samples, root
+
+
+def check_data_file(config: TrainingConfig) -> None:
+    """Make sure that there is a file of samples.
+
+    Raises:
+        UsageError: There is none.
     """
     if not config.data.is_file():
         hint = f"'iadr1 prepare' writes {type(config)().data}"
         raise UsageError(f"no samples file {str(config.data)!r}", hint=hint)
-    root = resolve_root(config.data, config.root)
-    return load_samples(config, root), root
 
 
 def begin(config: TrainingConfig, samples: list[Sample], root: Path, *, note: OnNote | None) -> Job:
@@ -72,12 +92,18 @@ def begin(config: TrainingConfig, samples: list[Sample], root: Path, *, note: On
     """
     base = str(resolve_model(config.model))
     info = open_run(config.STAGE, config)
-    job = Job(samples, root, base, info, note or (lambda line: None), time.monotonic())
+    last = last_checkpoint(config.out, info["config_hash"])
+    started = time.monotonic() - (0.0 if last is None else last.totals.get("wall_seconds", 0.0))
+    job = Job(samples, root, base, info, note or (lambda line: None), last, started)
     if job.finished:
         publish(config, info, job.note)
         return job
     if config.push_to_hub is not None:
         check_push(config.push_to_hub)
+    if "steps" in info:  # written when a run is finished
+        job.note("model/ holds no weights: they are saved again from the last checkpoint")
+    if config.log_to == "tensorboard" and not has_tensorboard():
+        job.note("TensorBoard is not installed (pip install tensorboard): figures go to log.jsonl alone")
     if processes.is_first():
         info |= trained_on(config, samples, root, base=base)
     return job
@@ -95,7 +121,7 @@ def conclude(
         draw: Draws its curve.
         reached: The same in words, for the model card.
     """
-    job.info.update(state="finished", **figures, wall_seconds=round(time.monotonic() - job.started, 1))
+    job.info.update(state="finished", **figures, wall_seconds=job.seconds)
     if not processes.is_first():
         return
     draw()

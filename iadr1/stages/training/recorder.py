@@ -29,6 +29,7 @@ class Recorder(TrainerCallback, Generic[E]):
 
     Attributes:
         steps: What was logged by this process.
+        totals: Gives what is kept with a checkpoint, so that a run that goes on from it can go on adding up.
         expected: Fingerprint the weights must have when the first step starts; None where nothing is to be checked.
     """
 
@@ -43,6 +44,7 @@ class Recorder(TrainerCallback, Generic[E]):
         self.log, self.config_hash, self.entry, self.user_on_log = log, config_hash, entry, on_log
         self.steps: list[E] = []
         self.expected: float | None = None
+        self.totals: Callable[[], dict[str, float]] = dict
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Check that the trainer left the restored weights alone."""
@@ -67,7 +69,7 @@ class Recorder(TrainerCallback, Generic[E]):
         processes.wait_for_all()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            mark_checkpoint(folder, config_hash=self.config_hash, step=state.global_step)
+            mark_checkpoint(folder, config_hash=self.config_hash, step=state.global_step, totals=self.totals())
 
 
 def flat(entry: Record) -> dict[str, float]:

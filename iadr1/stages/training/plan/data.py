@@ -11,7 +11,6 @@ import numpy as np
 
 from iadr1.config import SftConfig, TrainingConfig
 from iadr1.models.base import Profile
-from iadr1.records import resolve_root
 from iadr1.stages.training.context import (
     Prompt,
     answer_room,
@@ -21,7 +20,8 @@ from iadr1.stages.training.context import (
     questions_of,
     tokenized,
 )
-from iadr1.stages.training.data import load_samples, slots
+from iadr1.stages.training.data import slots
+from iadr1.stages.training.job import load_data
 from iadr1.stages.training.plan.model import PlannedModel
 
 ASSUMED_TEXT = 256
@@ -81,7 +81,8 @@ def plan_data(config: TrainingConfig, model: PlannedModel) -> PlannedData:
     """Measure the prompts of `config.data`; where there is no such file, assume one of the largest image.
 
     Raises:
-        DataError: Broken samples or missing images.
+        UsageError: The settings do not fit the samples.
+        DataError: Broken samples, missing images, or a text that holds the model's own mark of an image.
         ImageError: An image's header cannot be read, or the model cannot take its size.
     """
     answer = answer_room(config)
@@ -91,8 +92,7 @@ def plan_data(config: TrainingConfig, model: PlannedModel) -> PlannedData:
         text = ASSUMED_TEXT * (2 if isinstance(config, SftConfig) else 1)
         prompt = Prompt("assumed", text, (model.profile.cap_wh,) * (config.shots + 1))
         return PlannedData(config.data, None, 0, False, (prompt,), answer, limit)
-    root = resolve_root(config.data, config.root)
-    samples = load_samples(config, root)
+    samples, root = load_data(config)
     questions = questions_of(config, samples, root)
     prompts = measure(questions, model.profile, tokenized(model.processor) if exact else estimated)
     images = len({path for sample in samples for path in slots(sample, config.shots)})
