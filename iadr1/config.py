@@ -295,7 +295,7 @@ def _suggest(key: object, known: Mapping[str, Any]) -> str:
 
 def _read_recipe(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # derived from SafeLoader
     except OSError as error:
         raise ConfigError(f"cannot read the recipe: {error.strerror}", where=str(path)) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2024-13-45
@@ -303,6 +303,17 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError("a recipe is a list of 'key: value' lines", where=str(path))
     return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = [key.value for key, _ in node.value]
+        doubled = next((key for key in seen if seen.count(key) > 1), None)
+        if doubled is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {doubled!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _convert(key: str, value: Any, hint: Any) -> Any:

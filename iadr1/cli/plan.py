@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.config import TrainingConfig
 
@@ -26,14 +25,15 @@ OPTION: Any = typer.Option(
 _GIB = 2**30
 
 
-def show(config: TrainingConfig, *, recipe: Path | None) -> None:
+def show(config: TrainingConfig, *, data: Path | None, overrides: Sequence[str]) -> None:
     """Work the run out and print it.
 
-    Without a file of samples the data are assumed, but not where it was named on the command line.
+    Without a file of samples the data are assumed, but not where the file was named on the command line.
 
     Args:
         config: The run's settings.
-        recipe: The recipe that they began with.
+        data: What `--data` was given.
+        overrides: The command's `key=value`.
 
     Raises:
         UsageError: There is no such file of samples.
@@ -41,7 +41,7 @@ def show(config: TrainingConfig, *, recipe: Path | None) -> None:
     from iadr1.stages.training.job import check_data_file
     from iadr1.stages.training.plan import make_plan
 
-    if config.data != configs.build(type(config), recipe=recipe).data:
+    if data is not None or any(text.partition("=")[0].strip() == "data" for text in overrides):
         check_data_file(config)
     plan = make_plan(config)
     _settings(plan)

@@ -59,10 +59,9 @@ def sft(
     """
     given = {key: value for key, value in locals().items() if key not in ("recipe", "settings", "plan")}
     name, overrides = split_words(recipe, settings, leading="recipe")
-    recipe_file = find_recipe(name) if name else None
-    config = configs.build(_CONFIG, recipe=recipe_file, overrides=overrides, given=given)
+    config = configs.build(_CONFIG, recipe=find_recipe(name) if name else None, overrides=overrides, given=given)
     if plan:
-        plans.show(config, recipe=recipe_file)
+        plans.show(config, data=data, overrides=overrides)
         return
     relaunch(config.nproc)
     from iadr1.stages import sft as stage

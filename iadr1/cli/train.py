@@ -27,8 +27,8 @@ TRAIN_EPILOG = (
 GROUND_EPILOG = (
     "Example: `iadr1 prepare`, then `iadr1 ground` trains the embedded model to point at what an expression names and "
     "writes to runs/ground; `iadr1 train --model runs/ground/model` goes on from there.\n\n"
-    "The paper's run on GPUs: `iadr1 prepare refcoco --root DIR --out data/refcoco.jsonl`, then `iadr1 ground "
-    "anomalyr1-ground-3b --nproc 4 --data data/refcoco.jsonl`."
+    "The paper's run on GPUs: `iadr1 prepare refcoco --root DIR --split train --out data/refcoco.jsonl`, "
+    "then `iadr1 ground anomalyr1-ground-3b --nproc 8 --data data/refcoco.jsonl`."
 )
 
 _TRAIN, _GROUND = configs.TrainConfig, configs.GroundConfig
@@ -105,10 +105,9 @@ def ground(
 def _run(kind: type[configs.TrainConfig], given: Mapping[str, Any]) -> None:
     name, overrides = split_words(given["recipe"], given["settings"], leading="recipe")
     options = {key: value for key, value in given.items() if key not in ("recipe", "settings", "plan")}
-    recipe_file = find_recipe(name) if name else None
-    config = configs.build(kind, recipe=recipe_file, overrides=overrides, given=options)
+    config = configs.build(kind, recipe=find_recipe(name) if name else None, overrides=overrides, given=options)
     if given["plan"]:
-        plans.show(config, recipe=recipe_file)
+        plans.show(config, data=given["data"], overrides=overrides)
         return
     relaunch(config.nproc)
     from iadr1.stages import grpo as stage

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iadr1.prompts import ANSWER_END
+from iadr1.prompts import ANSWER_END, with_reasoning
 
 _TELLING = ("stop_reason", "matched_stop")
 """Fields of a choice in which vLLM and SGLang say what ended it; OpenAI's protocol has neither."""
@@ -111,18 +111,6 @@ def _answer(choice: Mapping[str, Any], content: str | None, *, explained: bool) 
     before, end, _ = content.partition(ANSWER_END)
     stopped = any(choice.get(name) == ANSWER_END for name in _TELLING)
     return (before + ANSWER_END, True) if end or stopped else (content, False)
-
-
-def with_reasoning(reasoning: str, answer: str | None) -> str:
-    """A completion as the model wrote it, from the two parts that vLLM's and SGLang's reasoning parsers make of it.
-
-    Args:
-        reasoning: The text between the reasoning tags.
-        answer: What followed; None where the reasoning was cut off.
-    """
-    close = ANSWER_END.replace("answer", "think")
-    opened = close.replace("/", "") + reasoning
-    return opened if answer is None else opened + close + answer
 
 
 def _count(usage: Any, name: str) -> int:

@@ -25,7 +25,7 @@ from iadr1.prompts.formats import (
 )
 from iadr1.prompts.parsing import conclude, parse
 from iadr1.prompts.readings import LETTERS, READINGS, Found, ReadingRule
-from iadr1.prompts.rendering import question_text, render_boxes, render_prompt, render_target
+from iadr1.prompts.rendering import question_text, render_boxes, render_prompt, render_target, with_reasoning
 
 __all__ = [
     "ANSWER_END",
@@ -46,4 +46,5 @@ __all__ = [
     "render_boxes",
     "render_prompt",
     "render_target",
+    "with_reasoning",
 ]

@@ -72,6 +72,16 @@ def render_target(sample: Sample, fmt: Format, *, frame: BoxFrame | None = None)
     return f"{think}<answer>{render_boxes(truth, frame)}</answer>"
 
 
+def with_reasoning(reasoning: str, answer: str | None) -> str:
+    """A completion as the model wrote it, from the two parts that a server's reasoning parser makes of it.
+
+    Args:
+        reasoning: The text between the reasoning tags.
+        answer: What followed; None where the reasoning was cut off.
+    """
+    return f"<think>{reasoning}" if answer is None else f"<think>{reasoning}</think>{answer}"
+
+
 def _yes_no(sample: Sample) -> str:
     if sample.is_anomalous is None:
         raise ValueError(f"sample {sample.id!r} does not say whether it is anomalous")

@@ -93,21 +93,34 @@ def _missing(text: str) -> Missing:
 def filtered(samples: Iterable[Sample], *, splits: str | None, categories: str | None) -> Iterator[Sample]:
     """The samples of the named splits and categories (comma-separated; None takes all).
 
+    Where a split says whose it is before a hyphen (RefCOCO's `unc-train`), its last word names it too.
+
     Raises:
-        DataError: At the end, where a name was never met: a misspelt one must not just make the set smaller.
+        DataError: At the end, where a name was never met, since a misspelt one must not just make the set smaller, or
+            where a last word is that of several splits: what is `train` for one of them may be `test` for another.
     """
     wanted = {"split": _names(splits), "category": _names(categories)}
     seen: dict[str, set[str]] = {field: set() for field in wanted}
     for sample in samples:
         for field, values in seen.items():
             values.add(getattr(sample, field))
-        if all(not names or getattr(sample, field) in names for field, names in wanted.items()):
+        if all(not names or names & _called(getattr(sample, field), field) for field, names in wanted.items()):
             yield sample
     for field, names in wanted.items():
-        unknown = sorted(names - seen[field])
+        meant = {name: sorted(value for value in seen[field] if name in _called(value, field)) for name in names}
+        unknown = sorted(name for name, values in meant.items() if not values)
         if unknown and seen[field]:
             known = ", ".join(sorted(seen[field]))
             raise DataError(f"the set has no {field} {', '.join(map(repr, unknown))}", hint=f"it has: {known}")
+        for name, values in meant.items():
+            if len(values) > 1:
+                hint = f"--{field} {values[0]}, for example"
+                raise DataError(f"the {field} {name!r} is each of {', '.join(values)}", hint=hint)
+
+
+def _called(value: str, field: str) -> set[str]:
+    """The names of a split or category: a split's last word is one as well."""
+    return {value, value.rpartition("-")[2]} if field == "split" else {value}
 
 
 def _names(text: str | None) -> set[str]:
