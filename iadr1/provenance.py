@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import iadr1
+from iadr1.atomic import write_text_atomic
 from iadr1.images import file_sha256
-from iadr1.records import write_text_atomic
 
 _PACKAGES = (
     "torch",

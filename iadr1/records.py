@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, TextIO, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import jsonlines
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from iadr1.atomic import atomic
 from iadr1.errors import DataError, OutputError
 from iadr1.geometry import Box, Size
 
@@ -302,37 +303,6 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
             file.write(record.model_dump_json() + "\n")
             count += 1
     return count
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write a text file so that readers see either the old or the whole new content.
-
-    Raises:
-        OutputError: The folder cannot be written to.
-    """
-    with atomic(path) as file:
-        file.write(text)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[TextIO]:
-    """A text file that appears whole or not at all: written beside its place, then renamed.
-
-    Raises:
-        OutputError: The folder cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                yield file
-            temporary.replace(path)
-        finally:
-            if temporary.exists():
-                temporary.unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
 
 
 def meta_path(samples: Path) -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,7 @@ from iadr1.cli import terminal
 from iadr1.cli.options import check_suffix
 
 if TYPE_CHECKING:
+    from iadr1.reports.grid import Grid, Row
     from iadr1.stages.inspect.check import CheckSummary
     from iadr1.stages.inspect.stats import Count, Stats
 
@@ -103,7 +105,7 @@ def stats(
     """Count records and images by data set, category, defect type, split, task and question type."""
     check_suffix(out, ".json")
     check_suffix(plot, ".png", name="--plot")
-    from iadr1.reports.tables import to_rich
+    from iadr1.reports.grid import to_rich
     from iadr1.stages.inspect import stats as stage
 
     with terminal.task_bars() as progress:
@@ -120,40 +122,37 @@ def stats(
             terminal.say(f"wrote {path}")
 
 
-def _tables(found: Stats) -> list[Any]:
-    from iadr1.reports.tables import TableData
-
-    counts = [("records", "records"), ("images", "images"), ("normal", "normal"), ("anomalous", "anomalous")]
-    tables = [
-        TableData(name, counts, [_count_rows(values)], note=_more(len(values))) for name, values in found.groups.items()
-    ]
+def _tables(found: Stats) -> list[Grid]:
+    columns = ("records", "images", "normal", "anomalous")
+    tables = [_table(name, columns, _count_rows(values)) for name, values in found.groups.items()]
     if found.types:
-        rows = [(_plain(name), {"images": count}) for name, count in found.types.items()]
-        tables.append(TableData("defect type", [("images", "images")], [rows[:_ROWS]], note=_more(len(rows))))
+        tables.append(_table("defect type", ["images"], [(name, [str(count)]) for name, count in found.types.items()]))
     if found.letters:
         letters = [
-            (
-                _plain(name),
-                {"offered": letter.offered, "right": letter.right, "%": 100.0 * letter.right / letter.offered},
-            )
+            (name, [str(letter.offered), str(letter.right), f"{100.0 * letter.right / letter.offered:.1f}"])
             for name, letter in found.letters.items()
         ]
-        tables.append(TableData("answer", [("offered", "offered"), ("right", "right"), ("%", "%")], [letters]))
-    numbers = [(str(number), {"images": count}) for number, count in found.boxes_per_image.items()]
-    tables.append(TableData("boxes per image", [("images", "images")], [numbers[:_ROWS]], note=_more(len(numbers))))
+        tables.append(_table("answer", ["offered", "right", "%"], letters))
+    numbers = [(str(number), [str(count)]) for number, count in found.boxes_per_image.items()]
+    tables.append(_table("boxes per image", ["images"], numbers))
     if found.area_share:
-        shares = [(_quantile(quantile), {"%": 100 * share}) for quantile, share in found.area_share.items()]
-        tables.append(TableData("area of a box in % of its image", [("%", "%")], [shares]))
+        shares = [(_quantile(quantile), [f"{100 * share:.1f}"]) for quantile, share in found.area_share.items()]
+        tables.append(_table("area of a box in % of its image", ["%"], shares))
     return tables
 
 
-def _count_rows(values: dict[str, Count]) -> list[tuple[str, dict[str, float]]]:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Grid:
+    """The first `_ROWS` rows, and how many there are."""
+    from iadr1.reports.grid import Grid, Group
+
+    shown = [(" ".join(label.split()) or "(none)", cells) for label, cells in rows[:_ROWS]]
+    return Grid(title, [(name, name) for name in columns], [Group("", shown)], _more(len(rows)))
+
+
+def _count_rows(values: dict[str, Count]) -> list[Row]:
     return [
-        (
-            _plain(name),
-            {"records": count.records, "images": count.images, "normal": count.normal, "anomalous": count.anomalous},
-        )
-        for name, count in list(values.items())[:_ROWS]
+        (name, [str(number) for number in (count.records, count.images, count.normal, count.anomalous)])
+        for name, count in values.items()
     ]
 
 

@@ -130,14 +130,19 @@ def evaluate(
 
 
 def _show(config: configs.EvalConfig, result: EvalResult) -> None:
-    terminal.out.print(result)
+    from iadr1.reports.grid import to_rich
+
+    # Boxes, masks and scores have tables of their own; those by data set beside published rows stand in table.md.
+    for table in result.tables[:1] if "choice" in result.protocol.tasks else result.tables:
+        terminal.out.print(to_rich(table))
     metrics = result.metrics
     resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     terminal.say(f"protocol  {result.protocol.name}, {result.protocol.digest}")
     terminal.say(f"answers   {result.asked}{resumed}; {metrics['parse_rate']:.2f} % could be read")
-    used = metrics["tokens"]
-    cost = f", cost {metrics['cost']:.2f}" if "cost" in metrics else ""
-    terminal.say(f"tokens    {used['prompt']:,} of prompts, {used['completion']:,} written{cost}")
+    if config.scoring == "text":
+        used = metrics["tokens"]
+        cost = f", cost {metrics['cost']:.2f}" if "cost" in metrics else ""
+        terminal.say(f"tokens    {used['prompt']:,} of prompts, {used['completion']:,} written{cost}")
     if result.unscored:
         terminal.note(f"{result.unscored} answers have no anomaly score: {result.no_score}")
     if result.leaks is not None:

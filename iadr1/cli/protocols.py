@@ -88,7 +88,7 @@ def cp(
     The copy is named like its file, so that its figures are not taken for those of the original.
     """
     from iadr1 import protocols
-    from iadr1.records import atomic
+    from iadr1.atomic import atomic
 
     protocols.load(name)  # what is copied must be a protocol
     if to.suffix not in (".yaml", ".yml"):

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from iadr1.atomic import write_text_atomic
 from iadr1.datasets.layout import make_sample
 from iadr1.datasets.regions import Region, regions
 from iadr1.errors import DataError
 from iadr1.geometry import Size
 from iadr1.images import hash_and_size, open_mask
-from iadr1.records import Sample, write_text_atomic
+from iadr1.records import Sample
 
 Missing = Literal["error", "skip", "keep"]
 """What happens to samples whose files are absent: refuse the set, leave them out, or keep them marked."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from iadr1.atomic import atomic, write_text_atomic
 from iadr1.errors import OutputError
-from iadr1.records import atomic, write_text_atomic
 
 Row = Mapping[str, Any]
 

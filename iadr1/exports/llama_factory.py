@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import OutputError
 from iadr1.exports.base import BOX_SPACES, Item, Target
-from iadr1.records import write_text_atomic
 
 
 def row(item: Item) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from typing import Any
 import yaml
 
 from iadr1 import protocols
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.exports.files import write_json_lines
 from iadr1.protocols import Knowledge, Protocol, Turn
-from iadr1.records import Sample, write_text_atomic
+from iadr1.records import Sample
 
 METRICS = {
     "average": True,

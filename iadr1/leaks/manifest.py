@@ -12,9 +12,10 @@ from PIL import Image
 from pydantic import Field, ValidationError
 
 from iadr1 import parallel
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import DataError, UsageError
 from iadr1.images import file_sha256, open_image
-from iadr1.records import Record, RelativePath, Sample, write_text_atomic
+from iadr1.records import Record, RelativePath, Sample
 
 MANIFEST_NAME = "leak.json"
 """Name of the manifest in the folder of a training run or of a model."""

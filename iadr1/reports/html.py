@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections import Counter
@@ -10,13 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
-
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import ImageError
-from iadr1.images import fit_within, open_image, open_mask
-from iadr1.records import Detection, atomic, write_text_atomic
+from iadr1.images import open_image, open_mask
+from iadr1.records import Detection
 from iadr1.reports.overlay import draw_overlay, label_colours
+from iadr1.reports.page import data_uri, write_page
 
 THUMBNAIL_WH = (480, 480)
 """Bounds of the pictures inside the report, in pixels."""
@@ -53,19 +51,16 @@ def write_report(
     Raises:
         OutputError: The file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("iadr1.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     counts = Counter(state(detection) for detection in detections)
-    pieces = environment.get_template("report.html.j2").generate(
+    write_page(
+        path,
+        "report.html.j2",
         title=title,
         info=info,
         total=len(detections),
         tiles=[(name, text, counts[name]) for name, text in STATES.items()],
         cards=(_card(detection, path.parent, images) for detection in sorted(detections, key=_urgency)),
     )
-    with atomic(path) as file:
-        file.writelines(pieces)
 
 
 def _urgency(detection: Detection) -> tuple[int, float, str]:
@@ -109,10 +104,7 @@ def _picture(detection: Detection, folder: Path, images: Path) -> str | None:
             picture = draw_overlay(photo, detection.defects, masks)
     except ImageError:
         return None
-    small = picture.resize(fit_within(picture.size, THUMBNAIL_WH), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return data_uri(picture, THUMBNAIL_WH)
 
 
 def write_csv(path: Path, detections: Sequence[Detection]) -> None:

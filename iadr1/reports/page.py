@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from iadr1.errors import OutputError
+from iadr1.atomic import atomic
 from iadr1.geometry import Size
 from iadr1.images import fit_within
 
@@ -34,17 +33,8 @@ def write_page(path: Path, template: str, **content: Any) -> None:
         loader=PackageLoader("iadr1.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     pieces = environment.get_template(template).generate(**content)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8", errors="replace") as file:
-                file.writelines(pieces)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+    with atomic(path, errors="replace") as file:
+        file.writelines(pieces)
 
 
 def data_uri(picture: Image.Image, bounds: Size, *, quality: int = 85) -> str:

@@ -16,7 +16,6 @@ from iadr1.prompts import Answer
 from iadr1.records import Sample
 from iadr1.rewards.base import Reward
 
-
 _CALLED = "a reward is called as reward(answer, sample) and returns a number, or None where it does not apply"
 _IMPORTED = "the module is run when it is imported; it must do so without errors"
 

@@ -109,6 +109,17 @@ def test_errors_name_the_reward_and_the_line(answers: Path) -> None:
         call("try", "roam", answers)
 
 
+def test_a_reward_of_ones_own_that_fails_is_named_with_the_line(
+    answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tried_here.py").write_text("def f(answer, sample):\n    return {}[answer.letter]\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"the reward 'tried_here:f' failed for sample 'line-1' at .*:2: KeyError: 'B'"
+    ):
+        call("try", "tried_here:f", answers)
+
+
 def test_without_a_command_its_help_is_shown() -> None:
     result = call()
     assert result.exit_code == 0

@@ -189,9 +189,10 @@ def test_a_simple_model_gets_the_same_or_nothing(root: Path) -> None:
     assert [part["type"] for part in turn.messages[0]["content"]] == ["image", "text"]
     assert found.config["doc_to_text"](doc) == turn.messages[0]["content"][1]["text"]
     assert [picture.size for picture in found.config["doc_to_visual"](doc)] == [(60, 40)]
-    mmad = task(root, named("mmad"))
-    with pytest.raises(ValueError, match="use a chat model"):
-        mmad.config["doc_to_visual"](mmad.docs[0])
+    for protocol in (named("mmad"), named("anomalyr1", shots=1)):
+        other = task(root, protocol)
+        with pytest.raises(ValueError, match="use a chat model"):
+            other.config["doc_to_visual"](other.docs[0])
 
 
 def test_a_metric_of_which_nothing_was_asked_is_no_number(root: Path) -> None:
@@ -250,5 +251,6 @@ def test_metrics_are_the_project_s() -> None:
 def test_hostile_texts_stay_data(root: Path) -> None:
     text = "'''\n\"\"\" !function utils.x {{ 1 }} \\ \u2028"
     asked = [samples()[2].model_copy(update={"question": text, "category": text, "options": {"A": text, "B": "b"}})]
-    found = Task(write_task(root.parent / "ta'sk", asked, named("anomalyr1"), root=root))
+    odd = root.rename(root.parent / "pic'tu\\res")
+    found = Task(write_task(root.parent / "ta'sk", asked, named("anomalyr1"), root=odd))
     assert text in found.config["doc_to_messages"](found.docs[0])[0]["content"][-1]["text"]

@@ -172,6 +172,18 @@ def test_a_row_that_has_ended_is_no_longer_computed(engine: LocalEngine) -> None
     assert rows == [sum(length > step for length in lengths) for step in range(max(lengths))]
 
 
+def test_the_end_token_is_no_part_of_the_answer(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = three()[0]
+    with torch.inference_mode():
+        rows = engine._reader.read([engine._reader.prompt(item)])
+        (free,) = greedy(rows, ends=(), complete=lambda tokens: False, limit=6)
+    first = free.index(free[4])
+    monkeypatch.setattr(engine, "_ends", frozenset({free[4]}))
+    (completion,) = engine.generate([item], max_new_tokens=6)
+    assert (completion.completion_tokens, completion.finished) == (first, True)
+    assert completion.text == engine.processor.tokenizer.decode(free[:first], skip_special_tokens=True)
+
+
 def test_generation_ends_behind_the_answer(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows end at different steps; the one that has ended is not written on."""
     free = engine.generate(three(), max_new_tokens=16)

@@ -177,14 +177,16 @@ def test_questions_about_an_image_share_its_tokens(family: str, engine_of: Calla
 
 
 def test_an_image_behind_the_questions_is_read_with_each(engine_of: Callable[[str], LocalEngine]) -> None:
-    """Nothing is shared: no image in the common beginning, an image at the end, one question each."""
+    """Nothing is shared: no image in the common beginning, a prompt that ends with its image, one question each."""
     engine, image = engine_of("qwen2_5_vl"), picture(64, 64)
     different = [ask("Is it?", image, before=f"Question {number}: ") for number in range(2)]
     ending = [Request(str(number), [], (image,), plain=f"{number}{IMAGE_SLOT}") for number in range(2)]
     single = [ask("Is it?", picture(64, 64, seed)) for seed in range(2)]
-    for requests in (different, ending, single):
+    other = picture(64, 64, 5)
+    beside = [ending[0], *(ask(question, other) for question in QUESTIONS)]
+    for requests in (different, ending, single, beside):
         prompts = [engine._reader.prompt(request) for request in requests]
-        assert [len(head.places) for head in engine._reader._heads(prompts)] == [1, 1]
+        assert [head.places for head in engine._reader._heads(prompts)] == [[place] for place in range(len(prompts))]
         with torch.inference_mode():
             rows = engine._reader.read(prompts)
             for place, request in enumerate(requests):

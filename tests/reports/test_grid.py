@@ -67,6 +67,7 @@ def test_wide_characters_take_two_columns() -> None:
     lines = drawn(Grid("t", COLUMNS, [Group("", [("瓶子", ["1.00", "2.00"]), ("abcd", ["3.00", "4.00"])])]))
     rows = [line for line in lines if "0" in line]
     assert rows[0].index("1.00") + 2 == rows[1].index("3.00")
+    assert "瓶子瓶子" in "".join(drawn(Grid("t", [("瓶子瓶子", "瓶子瓶子")], [Group("", [("a", ["1"])])])))
 
 
 def test_markdown_and_latex_hold_every_row_and_escape_it() -> None:

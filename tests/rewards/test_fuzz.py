@@ -24,8 +24,8 @@ from tests.rewards.samples import CHOICE, anomaly, choice, sample, with_boxes
 PARTS = 20
 PER_PART = int(os.environ.get("IADR1_FUZZ", "100000")) // PARTS
 NEEDS: Mapping[Format, set[str]] = {
-    "choice": {"options", "verdict", "any"},
-    "structured": {"verdict"},
+    "choice": {"options", "answer", "any"},
+    "structured": {"verdict", "answer"},
     "boxes": {"boxes"},
     "grounding": {"boxes"},
 }

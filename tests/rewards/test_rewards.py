@@ -120,6 +120,77 @@ def test_own_reward_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: 
     assert (name, function(Answer("ok"), CHOICE), weight) == ("two", 2, 0.5)
 
 
+def own_module(folder: Path, name: str, code: str) -> Path:
+    """A module of a user's, in the current folder; each test takes another name, as Python keeps what it imported."""
+    path = folder / f"{name}.py"
+    path.write_text(code, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("own_syntax", "def f(answer:\n", "SyntaxError: '(' was never closed (own_syntax.py, line 1)"),
+        ("own_raises", "\n1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("own_exits", "import sys\nsys.exit(3)\n", "SystemExit: 3"),
+    ],
+)
+def test_a_module_that_fails_when_it_is_imported_is_named(
+    name: str, code: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = own_module(tmp_path, name, code)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        resolve_reward(f"{name}:f")
+    place = "" if "Syntax" in says else f" at {path}:2"
+    assert str(caught.value).startswith(f"cannot import the reward '{name}:f'{place}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("own_zero", "def f(answer, sample):\n    return 1 / 0\n", " at {path}:2: ZeroDivisionError: division by zero"),
+        (
+            "own_deep",
+            "import json\ndef f(answer, sample):\n    return json.loads('')\n",
+            " at {path}:3: JSONDecodeError: ",
+        ),
+        ("own_exit", "def f(answer, sample):\n    raise SystemExit\n", " at {path}:2: SystemExit ("),
+        (
+            "own_short",
+            "def f(answer):\n    return 1\n",
+            ": TypeError: f() takes 1 positional argument but 2 were given",
+        ),
+    ],
+)
+def test_a_reward_that_fails_is_named_with_the_sample_and_its_line(
+    name: str, code: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = own_module(tmp_path, name, code)
+    monkeypatch.chdir(tmp_path)
+    [(_, function, _)] = resolve_reward(f"{name}:f")
+    with pytest.raises(UsageError) as caught:
+        function(Answer("ok"), CHOICE)
+    told = says.format(path=path)
+    assert str(caught.value).startswith(f"the reward '{name}:f' failed for sample {CHOICE.id!r}{told}")
+    assert str(caught.value).endswith("(a reward is called as reward(answer, sample) and returns a number, or None "
+                                      "where it does not apply)")  # fmt: skip
+
+
+def test_ctrl_c_in_a_reward_is_no_fault_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_module(tmp_path, "own_ctrl_c", "def f(answer, sample):\n    raise KeyboardInterrupt\n")
+    monkeypatch.chdir(tmp_path)
+    [(_, function, _)] = resolve_reward("own_ctrl_c:f")
+    with pytest.raises(KeyboardInterrupt):
+        function(Answer("ok"), CHOICE)
+
+
+def test_a_weight_of_zero_only_logs_but_not_all_can(tmp_path: Path) -> None:
+    assert [weight for _, _, weight in resolve_reward("accuracy=0,format")] == [0.0, 1.0]
+    with pytest.raises(UsageError, match="every weight of 'accuracy=0,format=0' is 0"):
+        resolve_reward("accuracy=0,format=0")
+
+
 def test_the_example_reward_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2] / "examples")
     [(_, brief, _)] = resolve_reward("my_reward:brief")

@@ -169,6 +169,16 @@ def test_the_summary(tmp_path: Path) -> None:
     assert "give another --out, or --resume" in call(*words, "--no-resume", code=2)
 
 
+def test_figures_of_boxes_and_scores_are_printed_too(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    box = '<answer>[{"bbox_2d": [0, 0, 50, 50], "label": "scratch"}]</answer>'
+    model = world.write([(yes_no("a", SCRATCH), box), (yes_no("b"), "<answer>[]</answer>")]).model
+    words = ("--data", str(world.data), "--out", str(world.out), "--engine", "replay", "--model", model)
+    printed = call("eval", "detection", *words)
+    assert "F1@0.5" in printed
+    assert "2 answers have no anomaly score: " in printed
+
+
 def test_what_got_no_answer_is_told_with_the_next_step(tmp_path: Path) -> None:
     world = World(tmp_path)
     model = world.write(ugly()).model

@@ -232,7 +232,19 @@ def test_a_reward_that_gives_no_number_stops_the_run(config: TrainConfig, reward
         ({"model": "no/such/model"}, ModelError, "no model 'no/such/model'"),
         ({"shots": 2}, DataError, "sample 's0' has 1 references, shots=2 asks for more"),
         ({"out": Path("samples.jsonl")}, OutputError, "not a folder"),
-        ({"lr_schedule": "zigzag"}, UsageError, "training settings do not fit together"),
+        ({"lr_schedule": "zigzag"}, UsageError, "no lr_schedule 'zigzag' (known: constant, constant_with_warmup"),
+        ({"lr_schedule": "cosine_with_min_lr"}, UsageError, "no lr_schedule 'cosine_with_min_lr'"),
+        ({"epsilon_high": -1.0}, UsageError, "epsilon_high is -1.0, it must be at least epsilon (0.2) and finite"),
+        ({"epsilon_high": 0.19}, UsageError, "epsilon_high is 0.19"),
+        ({"epsilon_high": math.nan}, UsageError, "epsilon_high is nan"),
+        ({"epsilon_high": math.inf}, UsageError, "epsilon_high is inf"),
+        (
+            {"vllm_url": "http://host:8000"},
+            UsageError,
+            "but says nothing where vllm is off (vllm=server asks a server)",
+        ),
+        ({"vllm": "server"}, UsageError, "vllm=server without vllm_url"),
+        ({"reward": "roam=0"}, UsageError, "every weight of 'roam=0' is 0, nothing would be rewarded"),
         ({"scale_rewards": "often"}, UsageError, "no scale_rewards 'often' (known: group, batch, none)"),
     ],
 )
@@ -284,7 +296,7 @@ def test_an_out_that_cannot_be_written_is_refused(config: TrainConfig) -> None:
 @pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
 def test_deepspeed_that_is_not_installed_is_named(config: TrainConfig) -> None:
     with pytest.raises(MissingExtraError, match=r"iadr1\[deepspeed\]"):
-        grpo.run(dataclasses.replace(config, deepspeed="ds.json"))
+        grpo.run(dataclasses.replace(config, deepspeed="zero2"))
 
 
 def test_weights_that_were_not_restored_stop_the_run(tmp_path: Path) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from iadr1 import images, leaks
+import iadr1
+from iadr1 import cli, images, leaks
 from iadr1.config import PrepareConfig
 from iadr1.datasets import SOURCES
 from iadr1.errors import DataError, OutputError, UsageError
@@ -22,6 +28,12 @@ from iadr1.images import file_sha256
 from iadr1.records import Sample, meta_path, read_records, resolve_root
 from iadr1.stages.prepare import run
 
+CHECKOUT = Path(__file__).parents[2]
+NAMES = (
+    *("README.md", "docs/training.md", "docs/data.md"),
+    *("iadr1/cli/train.py", "iadr1/recipes/anomalyr1-ground-3b.yaml"),
+)
+PAGES = [(name, (CHECKOUT / name).read_text(encoding="utf-8")) for name in NAMES]
 CATEGORIES = ("bottle", "cable", "wood")
 
 
@@ -166,6 +178,92 @@ def test_splits_and_categories_are_chosen(mvtec: PrepareConfig) -> None:
     with pytest.raises(DataError, match=r"the set has no category 'cabel' \(it has: bottle, cable, wood\)"):
         run(dataclasses.replace(mvtec, category="wood,cabel"))
     assert {sample.category for sample in read(mvtec)} == {"cable", "wood"}
+
+
+def refcoco_release(folder: Path, **splits: tuple[str, ...]) -> None:
+    """The `refer` release with an expression for each split, by whose splits they are."""
+    (folder / "refcoco").mkdir(parents=True)
+    grey(folder / "train2014/COCO_train2014_000000000001.jpg", 9)
+    image = {"id": 1, "file_name": "COCO_train2014_000000000001.jpg", "width": 40, "height": 30}
+    region = {"id": 11, "image_id": 1, "category_id": 1, "bbox": [5, 5, 9, 9], "iscrowd": 0}
+    instances = {"images": [image], "annotations": [region], "categories": [{"id": 1, "name": "person"}]}
+    (folder / "refcoco/instances.json").write_text(json.dumps(instances), encoding="utf-8")
+    for by, names in splits.items():
+        refs = [
+            {"ref_id": number, "ann_id": 11, "category_id": 1, "image_id": 1, "split": name, "sent_ids": [0],
+             "file_name": image["file_name"], "sentences": [{"sent_id": 0, "sent": "her", "raw": "her", "tokens": []}]}
+            for number, name in enumerate(names)
+        ]  # fmt: skip
+        (folder / f"refcoco/refs({by}).p").write_bytes(pickle.dumps(refs, protocol=2))
+
+
+def refcoco_json(folder: Path) -> None:
+    """VLM-R1's files."""
+    grey(folder / "train2014/COCO_train2014_000000000001.jpg", 9)
+    entry = {"image": "train2014/COCO_train2014_000000000001.jpg", "problem": "Where is her?", "normal_caption": "her",
+             "solution": [5, 5, 14, 14], "dataset_name": "refcoco", "category_id": 1}  # fmt: skip
+    for split in ("train", "val", "testA", "testB"):
+        (folder / f"refcoco_{split}.json").write_text(json.dumps([entry]), encoding="utf-8")
+
+
+def refcoco_parquet(folder: Path) -> None:
+    """jxu124's tables."""
+    pyarrow: Any = pytest.importorskip("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    grey(folder / "train2014/COCO_train2014_000000000001.jpg", 9)
+    info = {"id": 1, "width": 40, "height": 30, "file_name": "COCO_train2014_000000000001.jpg"}
+    row = {"ref_id": 7, "image_id": 1, "category_id": 1, "raw_anns": json.dumps({"bbox": [5, 5, 9, 9]}),
+           "sentences": [{"raw": "her", "sent": "her", "sent_id": 3}], "raw_image_info": json.dumps(info)}  # fmt: skip
+    (folder / "data").mkdir()
+    for split in ("train", "validation", "test", "testB"):
+        table = pyarrow.Table.from_pylist([{**row, "split": split}])
+        parquet.write_table(table, folder / f"data/{split}-00000-of-00001.parquet")
+
+
+UNC = ("train", "val", "testA", "testB")
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (lambda folder: refcoco_release(folder, unc=UNC), "unc-train"),
+        (refcoco_json, "train"),
+        (refcoco_parquet, "unc-train"),
+    ],
+    ids=["release", "vlm-r1", "parquet"],
+)
+def test_the_grounding_recipe_s_command_takes_no_validation_or_test_data(
+    write: Callable[[Path], None], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("DIR"))
+    recipe = (Path(iadr1.__file__).parent / "recipes/anomalyr1-ground-3b.yaml").read_text(encoding="utf-8")
+    (words,) = re.findall(r"iadr1 (prepare refcoco .*)", recipe)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 0
+    assert {sample.split for sample in read_records(Path("data/refcoco.jsonl"), Sample)} == {name}
+
+
+def test_the_last_word_of_two_splits_names_neither(tmp_path: Path) -> None:
+    refcoco_release(tmp_path / "refer", unc=UNC, google=("train", "val"))
+    config = PrepareConfig(source="refcoco", root=tmp_path / "refer", out=tmp_path / "r.jsonl", split="train")
+    with pytest.raises(
+        DataError, match=r"the split 'train' is each of google-train, unc-train \(--split google-train, "
+    ):
+        run(config)
+    assert not out_of(config).exists()
+    run(dataclasses.replace(config, split="unc-train"))
+    assert {sample.split for sample in read(config)} == {"unc-train"}
+
+
+@pytest.mark.parametrize(("file", "text"), PAGES)
+def test_every_page_that_prepares_refcoco_for_training_names_the_split(file: str, text: str) -> None:
+    commands = re.findall(r"iadr1 prepare refcoco [^`\n]*", re.sub(r'"\s*"', "", text))
+    assert commands, file
+    assert all("--split train " in command for command in commands), commands
+    gpus = re.findall(r"iadr1 ground anomalyr1-ground-3b --nproc (\d+)", re.sub(r'"\s*"', "", text))
+    assert set(gpus) <= {"8"}, "VLM-R1's script has 8"
 
 
 @pytest.mark.parametrize(

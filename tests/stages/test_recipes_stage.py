@@ -36,6 +36,7 @@ def test_a_recipe_becomes_the_settings_of_its_command(tmp_path: Path) -> None:
         ("stage: train\nsteps: many\n", "the key 'steps' needs int, got 'many'"),
         ("- stage\n", "a recipe is a list of 'key: value' lines"),
         ("stage: [\n", "not YAML"),
+        ("stage: train\nsteps: 3\nbeta: 0\nsteps: 4\n", "the key 'steps' stands twice"),
     ],
 )
 def test_what_is_no_recipe_names_the_file(tmp_path: Path, text: str, says: str) -> None:
@@ -64,6 +65,12 @@ def test_what_is_no_recipe_names_the_file(tmp_path: Path, text: str, says: str) 
         ("stage: sft\nlog_to: paper\n", "no log_to 'paper'"),
         ("stage: train\ndifficulty: 1\n", "difficulty is 1"),
         ("stage: sft\nepsilon: 1\n", "no key 'epsilon'"),
+        ("stage: sft\ndeepspeed: zero7\n", "no DeepSpeed settings 'zero7'"),
+        ("stage: train\nattention: foo\n", "no attention 'foo'"),
+        ("stage: train\nlr_schedule: bar\n", "no lr_schedule 'bar'"),
+        ("stage: train\nepsilon_high: -3\n", "epsilon_high is -3.0"),
+        ("stage: train\nvllm: server\n", "vllm=server without vllm_url"),
+        ("stage: train\nreward: accuracy=0,format=0\n", "every weight of 'accuracy=0,format=0' is 0"),
     ],
 )
 def test_values_that_cannot_work_are_found_without_data_or_model(tmp_path: Path, text: str, says: str) -> None:

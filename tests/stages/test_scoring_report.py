@@ -18,6 +18,7 @@ from iadr1.images import file_sha256
 from iadr1.models.profiles import PROFILES
 from iadr1.models.replay import ReplayEngine
 from iadr1.records import Sample, write_records
+from iadr1.reports.answers import Card
 from iadr1.stages import evaluate
 from iadr1.stages.score import ScoreSettings, score
 from tests.stages.scoring_world import World, answer, sample, target, yes_no
@@ -30,8 +31,8 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def choice_run(world: World) -> list[Sample]:
-    world.definition = {"shots": 1, "template": "similar"}
+def choice_run(world: World, *, template: str = "similar", shots: int = 1) -> list[Sample]:
+    world.definition = {"shots": shots, "template": template}
     given = {"references": ("a.png", "b.png"), "similar_references": ("c.png",)}
     samples = [sample(key, category=f"part {key}", **given) for key in "abc"]
     world.pictures(samples)
@@ -54,6 +55,38 @@ def test_pictures_and_the_page_of_answers(world: World) -> None:
     # The reference that was sent is the similar one.
     assert page.count("c.png") >= 3
     assert not measured.notes
+
+
+@pytest.mark.parametrize(
+    ("template", "shots", "shown"),
+    [("random", 0, ()), ("random", 1, ("a.png",)), ("random", 2, ("a.png", "b.png")), ("similar", 1, ("c.png",))],
+)
+def test_what_the_page_says_of_an_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch, template: str, shots: int, shown: tuple[str, ...]
+) -> None:
+    cards: list[Card] = []
+    monkeypatch.setattr("iadr1.stages.scoring.page.write_report", lambda path, given, *_, **__: cards.extend(given))
+    choice_run(world, template=template, shots=shots)
+    score(world.out, REPORT)
+    assert [(card.sample.id, card.prediction.answer, card.status) for card in cards] == [
+        ("a", "A", "right"), ("b", "B", "wrong"), ("c", "-", "unread"),
+    ]  # fmt: skip
+    assert [card.reasoning for card in cards] == ["It is A.", "It is B.", "It is -."]
+    assert {tuple(card.references) for card in cards} == {shown}
+
+
+def test_a_target_is_right_where_all_of_it_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards: list[Card] = []
+    monkeypatch.setattr("iadr1.stages.scoring.page.write_report", lambda path, given, *_, **__: cards.extend(given))
+    left, right = (0, 0, 10, 10), (10, 0, 20, 10)
+    found = {"a": [left, right], "b": [left], "c": []}
+    given = [
+        answer(key, "box" if boxes else None, boxes=[{"box": box, "label": "it"} for box in boxes])
+        for key, boxes in found.items()
+    ]
+    world.write([target(key, left, right) for key in "abc"], given)
+    score(world.out, REPORT)
+    assert [card.status for card in cards] == ["right", "wrong", "unread"]
 
 
 def test_without_report_there_are_only_figures(world: World) -> None:

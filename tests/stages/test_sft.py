@@ -179,7 +179,8 @@ def test_a_run_leaves_model_curve_and_record_and_is_then_left_alone(config: SftC
 def test_epochs_replace_steps(config: SftConfig) -> None:
     seen: list[dict[str, float]] = []
     # 2 samples, one a step: one and a half rounds are 3 steps.
-    summary = sft.run(dataclasses.replace(config, epochs=1.5, steps=50, batch_size=1), on_log=seen.append)
+    config = dataclasses.replace(config, steps=SftConfig().steps)
+    summary = sft.run(dataclasses.replace(config, epochs=1.5, batch_size=1), on_log=seen.append)
     assert summary.steps == 3
     assert {figures["steps"] for figures in seen} == {3.0}
 
@@ -223,6 +224,16 @@ def test_lora_trains_the_adapters_of_the_named_parts_alone(config: SftConfig) ->
         ({"lora_rank": 4, "lora_parts": ""}, "lora_parts names no part"),
         ({"lora_rank": 4, "freeze": "vision"}, "lora_parts names the parts that are adapted"),
         ({"lora_dropout": 1.0}, "lora_dropout is 1.0, it must be below 1"),
+        ({"lora_alpha": 8}, "lora_alpha is 8, but says nothing where LoRA is off (lora_rank=16 switches it on)"),
+        ({"lora_dropout": 0.2}, "lora_dropout is 0.2, but says nothing where LoRA is off"),
+        ({"lora_parts": "vision"}, "lora_parts is vision, but says nothing where LoRA is off"),
+        ({"epochs": 1.0}, "steps is 2, but says nothing where epochs is set (epochs=null counts steps)"),
+        ({"warmup_steps": 1}, "warmup_steps is 1, but says nothing where lr_schedule is constant"),
+        ({"seed": 2**32}, "seed is 4294967296, it must be at most 4294967295"),
+        ({"nproc": 0}, "nproc is 0, it must be at least 1"),
+        ({"lr_schedule": "warmup_stable_decay"}, "no lr_schedule 'warmup_stable_decay' (known: constant, "),
+        ({"attention": "foo"}, "no attention 'foo' (known: auto, eager"),
+        ({"deepspeed": "zero7"}, "no DeepSpeed settings 'zero7' (known: zero2, zero3, or a JSON file)"),
         ({"epochs": 0.0}, "epochs is 0.0"),
         ({"epochs": math.nan}, "epochs is nan"),
         ({"learning_rate": math.inf}, "learning_rate is inf"),

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import OutputError
 from iadr1.images import file_sha256
-from iadr1.records import write_text_atomic
 
 
 class Ledger:

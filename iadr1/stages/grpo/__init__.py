@@ -178,7 +178,8 @@ def _looks(cache: VisionCache | None) -> dict[str, int]:
 def _look_once(trainer: Any, config: TrainConfig, checkpoint: Checkpoint | None) -> VisionCache | None:
     """Let the vision towers of policy and reference run once per distinct image; None where that is switched off.
 
-    It goes on counting from the checkpoint. Outputs are kept over calls where the tower is frozen; not with DeepSpeed, whose processes must run it together.
+    It goes on counting from the checkpoint. Outputs are kept over calls where the tower is frozen; not with DeepSpeed,
+    whose processes must run it together.
     """
     from iadr1.models.parts import PARTS
     from iadr1.models.vision import VisionCache, once_per_image

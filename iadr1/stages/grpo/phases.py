@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from iadr1.records import write_text_atomic
+from iadr1.atomic import write_text_atomic
 from iadr1.stages.training.folder import Checkpoint
 
 _METHODS = {

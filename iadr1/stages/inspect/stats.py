@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from iadr1.atomic import write_text_atomic
 from iadr1.geometry import Box, box_area
-from iadr1.records import Sample, read_records, write_text_atomic
+from iadr1.records import Sample, read_records
 from iadr1.reports.sample_plots import plot_samples
 from iadr1.stages.inspect.lines import Progress, check_out, count_lines
 

@@ -11,10 +11,10 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from iadr1.atomic import write_text_atomic
 from iadr1.datasets import Hub, Source
 from iadr1.errors import DataError, MissingExtraError, OutputError, UsageError
 from iadr1.images import file_sha256
-from iadr1.records import write_text_atomic
 from iadr1.stages.prepare.summary import Progress
 
 _STATE = ".iadr1-download.json"

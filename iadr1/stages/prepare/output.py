@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import OutputError, UsageError
 from iadr1.images import file_sha256
-from iadr1.records import Sample, meta_path, write_records, write_text_atomic
+from iadr1.records import Sample, meta_path, write_records
 
 
 def write_samples(out: Path, samples: Iterable[Sample], *, root: Path, meta: Mapping[str, Any]) -> int:

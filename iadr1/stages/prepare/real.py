@@ -112,10 +112,10 @@ def filtered(samples: Iterable[Sample], *, splits: str | None, categories: str |
         if unknown and seen[field]:
             known = ", ".join(sorted(seen[field]))
             raise DataError(f"the set has no {field} {', '.join(map(repr, unknown))}", hint=f"it has: {known}")
-        for name, values in meant.items():
-            if len(values) > 1:
-                hint = f"--{field} {values[0]}, for example"
-                raise DataError(f"the {field} {name!r} is each of {', '.join(values)}", hint=hint)
+        for name, several in meant.items():
+            if len(several) > 1:
+                hint = f"--{field} {several[0]}, for example"
+                raise DataError(f"the {field} {name!r} is each of {', '.join(several)}", hint=hint)
 
 
 def _called(value: str, field: str) -> set[str]:

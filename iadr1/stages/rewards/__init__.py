@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import DataError, UsageError
-from iadr1.records import write_text_atomic
 from iadr1.rewards import GROUPS, TABLE, RewardInfo, WeightedReward, checked, resolve_reward
 from iadr1.rewards.classical import accuracy
 from iadr1.rewards.grounding import grounding_hard

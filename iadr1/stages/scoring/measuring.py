@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iadr1.atomic import write_text_atomic
 from iadr1.errors import MissingExtraError
-from iadr1.records import write_text_atomic
 from iadr1.reports import grid
 from iadr1.reports.grid import Grid
 from iadr1.reports.result_plots import write_plots

@@ -15,10 +15,11 @@ from typing import Any, TextIO, TypeVar
 
 from pydantic import ConfigDict
 
+from iadr1.atomic import write_text_atomic
 from iadr1.config import TrainingConfig
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.provenance import describe, digest, plain, write_run
-from iadr1.records import Record, RecordWriter, read_records, write_records, write_text_atomic
+from iadr1.records import Record, RecordWriter, read_records, write_records
 from iadr1.stages.training import processes
 
 
@@ -90,7 +91,6 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
 
 
 _NEXT = "choose another --out, or delete the folder to start anew"
-
 
 
 def _check_free(command: str, config: TrainingConfig) -> None:
@@ -223,9 +223,7 @@ def _drop_unfinished(out: Path) -> None:
                 shutil.rmtree(folder)
 
 
-def mark_checkpoint(
-    path: Path, *, config_hash: str, step: int, totals: Mapping[str, float] | None = None
-) -> None:
+def mark_checkpoint(path: Path, *, config_hash: str, step: int, totals: Mapping[str, float] | None = None) -> None:
     """Say that a checkpoint folder is whole, of which run, and what the run had added up by then."""
     content = {"config_hash": config_hash, "step": step, "totals": dict(totals or {})}
     write_text_atomic(path / MARKER, json.dumps(content) + "\n")

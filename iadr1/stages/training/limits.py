@@ -65,7 +65,8 @@ def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
         least: Further fields with their smallest value.
 
     Raises:
-        UsageError: A number is too small or not finite, a part or a word is unknown, or nothing would be trained.
+        UsageError: A number is too small, too large or not finite, a part or a word is unknown, nothing would be
+            trained, or a setting would be read by nobody.
     """
     at_least = {
         "steps": 1,
@@ -100,6 +101,11 @@ def check_numbers(config: TrainingConfig, least: Mapping[str, float]) -> None:
         raise UsageError(f"epochs is {config.epochs}, it must be above 0 and finite")
     if config.lora_dropout >= 1:
         raise UsageError(f"lora_dropout is {config.lora_dropout}, it must be below 1")
+    _check_combinations(config)
+
+
+def _check_combinations(config: TrainingConfig) -> None:
+    """Settings that another setting leaves without effect."""
     if config.epochs is not None:
         _check_idle(config, ("steps",), where="epochs is set", hint="epochs=null counts steps")
     if config.lr_schedule == "constant":

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from iadr1 import leaks
+from iadr1.atomic import write_text_atomic
 from iadr1.config import TrainingConfig
 from iadr1.errors import DataError
 from iadr1.licences import permits_commercial
-from iadr1.records import Sample, write_text_atomic
+from iadr1.records import Sample
 
 _CARDS = ("README.md", "MODEL_CARD.md")
 

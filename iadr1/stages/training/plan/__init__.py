@@ -30,6 +30,7 @@ GRID_PROCESSES: tuple[int, ...] = (1, 2, 4, 8)
 GRID_STAGES: tuple[int | None, ...] = (None, 1, 2, 3)
 """ZeRO stages that are compared; None is plain data parallelism."""
 
+
 @dataclass(frozen=True)
 class PlannedSteps:
     """How much is done.
