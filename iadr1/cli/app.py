@@ -17,6 +17,7 @@ from iadr1.cli import (
     data,
     detect,
     evaluate,
+    export,
     model,
     prepare,
     protocols,
@@ -98,6 +99,7 @@ _add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
 _add("score", score.score, score.SCORE_EPILOG)
 _add("compare", score.compare, score.COMPARE_EPILOG)
 _add("detect", detect.detect, detect.EPILOG)
+_add("export", export.export, export.EPILOG)
 
 _data = _add_group("data", data.HELP)
 _add("check", data.check, data.CHECK_EPILOG, group=_data)

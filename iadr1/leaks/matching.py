@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class LeakReport:
     categories: frozenset[str]
     marked: bool
 
-    def split(self, sample: Sample) -> Split:
+    def split(self, sample: Asked) -> Split:
         """Where a sample counts. Its category is held out where neither the manifest nor the sample's mark objects."""
         if self.matches[sample.image].trained:
             return TRAINED_IMAGES
@@ -88,6 +88,22 @@ class LeakReport:
     def near(self) -> list[ImageMatch]:
         """The images that look like a trained one without being it."""
         return [match for match in self.matches.values() if match.near]
+
+
+class Asked(Protocol):
+    """What a split depends on: of a `Sample`, or of as much of it as scoring reads."""
+
+    @property
+    def image(self) -> str:
+        """The image's path."""
+
+    @property
+    def category(self) -> str:
+        """The product shown."""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the category was kept out of training."""
 
 
 def category_key(name: str) -> str:

@@ -84,8 +84,8 @@ def run_title(metrics: Metrics) -> str:
     """Benchmark and model, and how much is missing."""
     title = f"{metrics['benchmark'] or 'questions'}: {metrics['model']}"
     if metrics["complete"] is False:
-        asked = metrics["questions"] + metrics["missing"]
-        return f"{title} (partial: {metrics['questions']} of {asked} questions)"
+        asked = metrics["answers"] + metrics["missing"]
+        return f"{title} (partial: {metrics['answers']} of {asked} answers)"
     return title
 
 

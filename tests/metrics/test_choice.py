@@ -15,7 +15,6 @@ from iadr1.metrics.choice import (
     tallies,
 )
 from iadr1.metrics.counts import count
-from iadr1.metrics.summary import summarise
 
 
 def row(dataset: str, kind: str, letter: str | None, *, bad: bool | None = True, image: str = "i") -> ChoiceRow:
@@ -165,14 +164,3 @@ def test_tallies() -> None:
         TYPE: {"asked": 2, "parsed": 2, "right": 1},
         "Object Analysis": {"asked": 3, "parsed": 2, "right": 1},
     }
-
-
-def test_the_summary_of_a_run() -> None:
-    found = summarise(ROWS, seed=3)
-    assert found["strict"] == score_choice(ROWS)
-    assert found["parsed"] == score_choice(ROWS, parsed_only=True)
-    assert found["interval_95"]["average"] == bootstrap(ROWS, seed=3)
-    assert (found["questions"], found["images"]) == (14, 8)
-    assert found["parse_rate"] == pytest.approx(1200 / 14)
-    # The rows as the script sees them: d1's unread detection removes the question after it, a right one about d0.
-    assert found["mmad_compat"]["X"][TYPE] == 0

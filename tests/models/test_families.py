@@ -77,7 +77,8 @@ def test_image_tokens_are_foreseen(family: str, family_folder: Folder) -> None:
     mark = engine.processor.image_token_id
     for sizes in ([(60, 40)], [(17, 900)], [(900, 60), (28, 28)], [(1600, 1100)], [(64, 64), (64, 65), (20, 30)]):
         item = request("x", "Is it?", *(picture(*size) for size in sizes))
-        ids = engine._inputs([item])["input_ids"]
+        reader = engine._reader
+        ids = reader._inputs(reader._heads([reader.prompt(item)]))[0]["input_ids"]
         foreseen = [engine.profile.image_tokens(size, images=len(sizes)) for size in sizes]
         assert int((ids == mark).sum()) == sum(foreseen), sizes
         first = engine.processor.tokenizer.bos_token_id

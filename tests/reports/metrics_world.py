@@ -11,7 +11,8 @@ PROTOCOL = {"name": "anomalyr1", "version": 1, "hash": "0123456789abcdef"}
 
 _ABOUT: dict[str, Any] = {
     "benchmark": "mmad", "model": "tiny", "protocol": PROTOCOL, "shots": 1, "complete": True, "missing": 0,
-    "questions": 1234, "parse_rate": 97.5, "splits": {},
+    "questions": 1234,
+    "answers": 1234, "parse_rate": 97.5, "splits": {},
 }  # fmt: skip
 
 

@@ -182,7 +182,7 @@ def test_what_is_not_known_of_the_protocol_is_not_invented(changes: dict[str, An
 
 def test_a_partial_run_says_so() -> None:
     table = result_tables(choice("VisA", complete=False, missing=66), task="choice")[0]
-    assert table.title == "mmad: tiny (partial: 1234 of 1300 questions)"
+    assert table.title == "mmad: tiny (partial: 1234 of 1300 answers)"
 
 
 def test_two_runs_are_named_with_their_protocols() -> None:

@@ -102,6 +102,10 @@ def test_what_does_not_go_together(settings: dict[str, Any], message: str) -> No
         check_settings(EvalConfig(**settings))
 
 
+def test_a_segmenter_reads_the_device_whatever_the_engine() -> None:
+    check_settings(EvalConfig(benchmark="detection", engine="replay", masks=True, device="cuda"))
+
+
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_every_benchmark_has_a_protocol_for_its_task(benchmark: str) -> None:
     found, protocol = check_settings(EvalConfig(benchmark=benchmark))

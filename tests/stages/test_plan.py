@@ -610,4 +610,4 @@ def test_a_plan_without_data_says_so(config: TrainConfig) -> None:
     words = ["sft", "--plan", "--model", config.model]  # its own data, which nobody named
     result = CliRunner().invoke(app, words, env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
-    assert "absent.jsonl is not there yet, so the data are unknown" in " ".join(result.output.split())
+    assert f"{SftConfig().data} is not there yet, so the data are unknown" in " ".join(result.output.split())

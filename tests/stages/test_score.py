@@ -155,7 +155,7 @@ def test_questions_missing_and_doubled_are_listed(run: Run) -> None:
     assert (result.metrics["missing"], result.metrics["doubled"], result.metrics["questions"]) == (2, 1, 7)
     # Of two answers the first counts.
     assert result.metrics["strict"]["VisA"][CLASS] == 100
-    assert "partial: 7 of 9 questions" in (result.out / "table.md").read_text(encoding="utf-8")
+    assert "partial: 7 of 9 answers" in (result.out / "table.md").read_text(encoding="utf-8")
 
 
 def test_ten_are_named_and_the_others_counted(run: Run) -> None:

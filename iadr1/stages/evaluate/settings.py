@@ -48,11 +48,11 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 _SERVER = ("base_url", "key_env", "family", "concurrency", "timeout_s", "retries", "requests_per_minute")
-_LOCAL = ("device", "dtype", "attention")
+_LOCAL = ("dtype", "attention")
 _PRICES = ("price_prompt", "price_completion")
 _ANSWERING = (
     *("model", "engine", "scoring", "limit", "shard", "masks", "segmenter", "leaks", "allow_leaks", "batch_size"),
-    *(*_LOCAL, *_SERVER, *_PRICES),
+    *("device", *_LOCAL, *_SERVER, *_PRICES),
 )
 _LEAST = {
     **dict.fromkeys(("batch_size", "max_new_tokens", "limit", "concurrency"), 1),
@@ -162,6 +162,8 @@ def _unread(config: EvalConfig, protocol: Protocol) -> Iterator[tuple[str, str]]
         (_ANSWERING, config.export is not None, "--export asks nothing"),
         (_SERVER, config.engine != "server", f"it is for --engine server, the engine is {config.engine!r}"),
         (_LOCAL, config.engine != "local", f"it is for --engine local, the engine is {config.engine!r}"),
+        # A segmenter runs here whatever the engine.
+        (("device",), config.engine != "local" and not config.masks, "nothing is computed here"),
         (("batch_size",), config.engine == "server", "a server is asked as much at a time as --concurrency says"),
         (("max_new_tokens", *_PRICES), config.scoring == LOGPROB, "nothing is written with --scoring logprob"),
         (("masks",), protocol.reading != "boxes", f"the protocol {protocol.name!r} asks for no boxes of defects"),

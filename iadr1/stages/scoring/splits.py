@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from iadr1 import leaks
 from iadr1.errors import DataError, UsageError
@@ -61,7 +61,7 @@ class FoundLeaks:
     def split(self, question: Question | Sample) -> leaks.Split:
         """Where a question counts."""
         # `LeakReport.split` reads image, category and mark, which a `Question` has as well.
-        return self.report.split(cast("Sample", question))
+        return self.report.split(question)
 
     def figures(self) -> dict[str, Any]:
         """What `metrics.json` and `run.json` hold under `leaks`."""
