@@ -24,15 +24,17 @@ from iadr1.config import TrainConfig
 from iadr1.errors import DataError, Iadr1Error, MissingExtraError, ModelError, OutputError, UsageError
 from iadr1.geometry import BoxSpace
 from iadr1.models.base import Profile
-from iadr1.prompts import Answer
+from iadr1.prompts import Answer, render_target
 from iadr1.records import Defect, Sample, write_records
-from iadr1.rewards import resolve_reward
+from iadr1.rewards import TABLE, resolve_reward
 from iadr1.stages import grpo
 from iadr1.stages.grpo.data import training_rows
 from iadr1.stages.grpo.log import StepLog
 from iadr1.stages.grpo.scoring import Scorer
-from iadr1.stages.training.data import asking_order, load_samples
+from iadr1.stages.training.data import FORMAT_OF_TASK, asking_order, load_samples
+from iadr1.stages.training.fit import applies
 from iadr1.stages.training.folder import last_checkpoint, mark_checkpoint, open_run
+from iadr1.stages.training.plan import make_plan
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILE = Profile("qwen2_5_vl", BoxSpace.INPUT_PX, 28, 112 * 112, 112 * 112)
@@ -255,6 +257,64 @@ def test_settings_that_cannot_work_are_refused(
         grpo.run(dataclasses.replace(config, **changes))
     assert says in str(caught.value)
     assert not (config.out / "checkpoint-1").exists()
+
+
+@pytest.mark.parametrize("mark", ["<|image_pad|>", "<|video_pad|>"])
+def test_a_question_that_holds_the_model_s_mark_of_an_image_is_named(config: TrainConfig, mark: str) -> None:
+    write_records(config.data, [sample(0), sample(1, question=f"Is {mark} a defect?")])
+    says = "samples.jsonl: sample 's1' has 1 images, but its prompt 2 of the model's marks of one"
+    for ask in (grpo.run, make_plan):
+        with pytest.raises(DataError) as caught:
+            ask(config)
+        assert says in str(caught.value)
+    assert not (config.out / "log.jsonl").exists()
+
+
+ANOMALY = {"task": "anomaly", "options": {}, "answer": "Yes", "is_anomalous": True}
+POINT = {"task": "grounding", "options": {}, "answer": "", "defects": (Defect(type="hole", box=(0, 0, 9, 9)),)}
+BOXLESS = {**POINT, "defects": (Defect(type="hole"),)}
+
+
+@pytest.mark.parametrize(
+    ("reward", "kinds", "misfit"),
+    [
+        ("roam", [{}, ANOMALY], "'s1' (task 'anomaly')"),
+        ("roam-f1,choice-reference", [{}, {}, POINT], "'s2' (task 'grounding')"),
+        ("grounding,box-format", [POINT, {}], "'s1' (task 'choice')"),
+        ("grounding,box-format", [POINT, ANOMALY], "'s1' (task 'anomaly')"),
+        ("grounding", [POINT, BOXLESS], "'s1' (task 'grounding')"),
+        ("sc-grpo,iadr1-accuracy,iadr1-consistency", [ANOMALY, {}], "'s1' (task 'choice')"),
+        ("accuracy", [{}, ANOMALY, POINT], "'s2' (task 'grounding')"),
+        ("roam,sc-grpo,grounding", [{}, ANOMALY, POINT], None),
+        ("roam,format=0.1", [{}, ANOMALY, POINT], None),
+    ],
+)
+def test_a_sample_that_no_reward_fits_is_named_before_anything_is_loaded(
+    config: TrainConfig, reward: str, kinds: list[dict[str, Any]], misfit: str | None
+) -> None:
+    write_records(config.data, [sample(number, **changes) for number, changes in enumerate(kinds)])
+    config = dataclasses.replace(config, reward=reward)
+    if misfit is None:
+        make_plan(config)
+        return
+    absent = dataclasses.replace(config, model="no-such-model")
+    says = f"samples.jsonl: no reward of {reward.replace(',', ', ')} applies to sample {misfit}"
+    for ask, asked in ((grpo.run, absent), (make_plan, config)):
+        with pytest.raises(UsageError) as caught:
+            ask(asked)
+        assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if name != "roam-embedding"])
+def test_the_table_s_needs_are_what_the_rewards_ask(name: str) -> None:
+    rewards = resolve_reward(f"{name},length@100" if name != "length" else "length@100")
+    for changes in ({}, ANOMALY, POINT, BOXLESS):
+        one = sample(0, **changes)
+        right = sample(0, **(POINT if changes is BOXLESS else changes))
+        text = render_target(right, FORMAT_OF_TASK[one.task], frame=PROFILE.frame((80, 80)))
+        [answer], [[value, *_]] = Scorer(rewards, PROFILE).score([text], [one.model_dump_json()], [(80, 80)])
+        assert answer.status == "ok"
+        assert (value is not None) == applies(name, one), one.task
 
 
 def test_missing_images_are_listed_before_training(config: TrainConfig) -> None:

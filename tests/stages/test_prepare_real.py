@@ -201,7 +201,8 @@ def refcoco_json(folder: Path) -> None:
     """VLM-R1's files."""
     grey(folder / "train2014/COCO_train2014_000000000001.jpg", 9)
     entry = {"image": "train2014/COCO_train2014_000000000001.jpg", "problem": "Where is her?", "normal_caption": "her",
-             "solution": [5, 5, 14, 14], "dataset_name": "refcoco", "category_id": 1}  # fmt: skip
+             "solution": [5, 5, 14, 14], "dataset_name": "refcoco", "category_id": 1,
+             "width": 40, "height": 30}  # fmt: skip
     for split in ("train", "val", "testA", "testB"):
         (folder / f"refcoco_{split}.json").write_text(json.dumps([entry]), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,13 +14,14 @@ import pytest
 from PIL import Image
 
 from iadr1.config import SftConfig
-from iadr1.errors import DataError, Iadr1Error, UsageError
+from iadr1.errors import DataError, Iadr1Error, ModelError, UsageError
 from iadr1.geometry import BoxFrame, BoxSpace
 from iadr1.prompts import Format, parse, render_target
 from iadr1.records import Defect, Sample, Task, write_records
 from iadr1.stages import sft
 from iadr1.stages.sft.log import SftStep
 from iadr1.stages.training.limits import ANSWER_FORMATS
+from iadr1.stages.training.plan import make_plan
 
 SIZE = (200, 160)
 """Stored size of the images, (width, height); the model sees 112x112."""
@@ -272,6 +274,47 @@ def test_samples_without_what_their_answer_needs_are_named(
     assert says in str(caught.value)
     assert "s.jsonl" in str(caught.value)
     assert not config.out.exists()
+
+
+@pytest.mark.parametrize("part", ["question", "reasoning"])
+@pytest.mark.parametrize("mark", ["<|image_pad|>", "<|video_pad|>"])
+def test_a_text_that_holds_the_model_s_mark_of_an_image_is_named(config: SftConfig, part: str, mark: str) -> None:
+    write_records(config.data, [GOOD, BAD.model_copy(update={part: f"What is {mark}?"})])
+    with pytest.raises(DataError) as caught:
+        sft.run(config)
+    says = f"{config.data}: sample 'bad' has 1 images, but its prompt 2 of the model's marks of one (its text holds"
+    assert str(caught.value).startswith(says)
+    assert not (config.out / "log.jsonl").exists()
+
+
+def test_a_prompt_that_is_too_long_is_said_once(config: SftConfig, capfd: pytest.CaptureFixture[str]) -> None:
+    write_records(config.data, [GOOD, BAD.model_copy(update={"question": "Why? " * 40_000})])
+    with pytest.raises(DataError, match=r"sample 'bad' has \d+ tokens .* the model's context holds"):
+        sft.run(config)
+    assert "Token indices" not in capfd.readouterr().err
+
+
+def test_a_model_file_that_was_cut_off_is_named(config: SftConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(config.model, tmp_path / "cut")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=rf"{folder}: cannot load the model: "):
+        sft.run(dataclasses.replace(config, model=str(folder)))
+
+
+def test_an_answer_format_that_no_sample_is_answered_in_is_refused(config: SftConfig) -> None:
+    write_records(config.data, [CHOICE, POINT])
+    asked = dataclasses.replace(config, answer_format="direct")
+    absent = dataclasses.replace(asked, model="no-such-model")
+    with pytest.raises(UsageError, match=r"answer_format is 'direct', but says nothing where no sample is a yes/no"):
+        sft.run(absent)
+    with pytest.raises(UsageError, match=r"answer_format is 'direct', but says nothing where no sample is a yes/no"):
+        make_plan(asked)
+    with pytest.raises(ModelError, match="no-such-model"):
+        sft.run(dataclasses.replace(absent, answer_format="structured"))
+    write_records(config.data, [CHOICE, BAD])
+    with pytest.raises(ModelError, match="no-such-model"):
+        sft.run(absent)
 
 
 def test_an_anomalous_sample_without_defects_can_still_be_answered_in_words(config: SftConfig) -> None:

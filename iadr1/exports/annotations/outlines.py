@@ -86,7 +86,8 @@ def _corners(contour: NDArray[np.int32]) -> Ring:
     points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    return points[turns].astype(np.float64)
+    corners: Ring = points[turns].astype(np.float64)
+    return corners
 
 
 def _straightened(cv2: Any, part: Part, corner: tuple[int, int]) -> Part:
@@ -110,18 +111,25 @@ def _area(ring: Ring) -> float:
 
 
 def joined(rings: tuple[Ring, ...]) -> Ring:
-    """One ring with the area of all: a slit of no width leads from each to the nearest corner, and back.
+    """One ring with the area of all: a slit of no width leads from the first to each of the others, and back.
 
-    Outer rings and holes run in opposite directions, so that both rules for what is inside agree. Ultralytics' own
-    converter joins the parts of a COCO object in the same way.
+    Each leads from the nearest corner. Outer rings and holes run in opposite directions, so that both rules for what is
+    inside agree. Ultralytics' own converter joins the parts of a COCO object in the same way.
     """
     from scipy.spatial import cKDTree
 
-    whole, *rest = rings
+    first, *rest = rings
+    corners = cKDTree(first)
+    loops: dict[int, list[Ring]] = {}
     for ring in rest:
-        distances, nearest = cKDTree(whole).query(ring)
+        distances, nearest = corners.query(ring)
         start = int(np.argmin(distances))
-        at = int(nearest[start])
-        loop = np.roll(ring, -start, axis=0)
-        whole = np.concatenate((whole[: at + 1], loop, loop[:1], whole[at:]))
-    return whole
+        loops.setdefault(int(nearest[start]), []).append(np.roll(ring, -start, axis=0))
+    pieces: list[Ring] = []
+    done = 0
+    for at, found in sorted(loops.items()):
+        pieces.append(first[done : at + 1])
+        for loop in found:
+            pieces += [loop, loop[:1], first[at : at + 1]]
+        done = at + 1
+    return np.concatenate((*pieces, first[done:]))

@@ -35,11 +35,12 @@ def _check_rewards(rewards: Sequence[WeightedReward], samples: Sequence[Sample],
     if any(isinstance(function, OwnReward) for _, function, _ in rewards):
         return  # what it applies to is known when it is called
     for sample in samples:
-        if not any(_applies(name, sample) for name, _, _ in rewards):
+        if not any(applies(name, sample) for name, _, _ in rewards):
             raise no_reward(rewards, sample, where=where)
 
 
-def _applies(name: str, sample: Sample) -> bool:
+def applies(name: str, sample: Sample) -> bool:
+    """Whether a reward of the table gives a number for a sample, in the format that its task is trained in."""
     needs = TABLE[name].needs
     boxed = all(defect.box is not None for defect in sample.defects)
     return sample.task in _TASKS[needs] and (needs != "boxes" or boxed)
