@@ -178,5 +178,11 @@ class Engine(Protocol):
         ...
 
     def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
-        """For each request the probability that the answer starts with each word, normalised over the words."""
+        """For each request the probability that the answer starts with each word, normalised over the words.
+
+        Empty for a request that got no usable answer, where others did.
+
+        Raises:
+            ModelError: The engine gives no probabilities.
+        """
         ...

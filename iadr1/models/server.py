@@ -75,6 +75,7 @@ class ServerEngine:
         self._unreached = 0  # failures to connect since the last answer
         self._lost = 0  # requests given up after all tries
         self._patience = 0  # how many of these are enough to give up, where nothing was ever answered
+        self._weighs = False  # it has given probabilities
         self._loop: BackgroundLoop | None = None
 
     def generate(self, requests: Sequence[Request], *, max_new_tokens: int) -> list[Completion]:
@@ -105,10 +106,12 @@ class ServerEngine:
 
         Of the server's most probable first tokens (at most 20); a word that is not among them has probability 0.
 
+        Nothing is given for a request that fails for good, and where none of the words is among the tokens.
+
         Raises:
-            ModelError: As `generate`; and where the server gives no log-probabilities, none of the words is among the
-                tokens, or a request fails for good, since there is no probability to give then.
+            ModelError: As `generate`; and where the server gives no log-probabilities, or has not given any yet.
         """
+        lost: list[ModelError] = []
 
         async def ask(request: Request, encoder: Encoder) -> dict[str, float]:
             try:
@@ -116,19 +119,23 @@ class ServerEngine:
             except RequestFaultError as fault:
                 if "logprobs" in fault.reason:
                     raise no_logprobs(self._place) from None
-                raise ModelError(f"no probabilities for {request.id!r}: {fault.reason}") from None
+                lost.append(ModelError(f"no probabilities for {request.id!r}: {fault.reason}"))
+                return {}
             if reply.top is None:
                 raise no_logprobs(self._place)
             found = word_probabilities(reply.top, words)
             if found is None:
                 texts = ", ".join(repr(token) for token, _ in reply.top[:5])
-                raise ModelError(
-                    f"no log-probabilities of {', '.join(words)} for {request.id!r}: it would begin with {texts}",
-                    hint="score the text of the answers (--scoring text)",
-                )
+                told = f"no log-probabilities of {', '.join(words)} for {request.id!r}: it would begin with {texts}"
+                lost.append(ModelError(told, hint="score the text of the answers (--scoring text)"))
+                return {}
             return found
 
-        return self._all(requests, ask)
+        shares = self._all(requests, ask)
+        self._weighs = self._weighs or any(shares)
+        if lost and not self._weighs:
+            raise lost[0]
+        return shares
 
     # all requests
 

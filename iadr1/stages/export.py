@@ -74,7 +74,6 @@ class _Survey:
     photos: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     defects: int = 0
-    masks: int = 0
 
 
 def run(plan: Export, *, progress: Progress | None = None) -> ExportSummary:
@@ -195,21 +194,20 @@ class _Reading:
 
     def _reason(self, record: Detection) -> str | None:
         """Why a photo is left out; None where it is exported."""
-        plan, fmt = self._plan, self._fmt
-        if plan.only is not None and (record.verdict != plan.only or record.error is not None):
-            return "of another verdict"
-        if record.error is not None and not fmt.all_states:
-            return "could not be looked at"
-        if plan.only is None and record.verdict == "undecided" and not fmt.all_states:
-            return "undecided"
-        if plan.min_score is not None and record.score is None:
-            return "without a score"
-        if plan.min_score is not None and not (record.score or 0.0) >= plan.min_score:
-            return "below the score"
-        if fmt.all_states:
-            return None
-        if record.verdict == "normal" and record.defects:
-            return "called normal although a defect is named"
-        if record.verdict != "normal" and not record.defects and fmt.empty_is_normal:
-            return "not normal but without a box, which would say normal"
-        return None
+        plan, fmt, failed = self._plan, self._fmt, record.error is not None
+        undecided = record.verdict == "undecided"
+        bounded = plan.min_score is not None
+        reasons = {
+            "of another verdict": plan.only is not None and (record.verdict != plan.only or failed),
+            "could not be looked at": failed and not fmt.all_states,
+            "undecided": undecided and plan.only is None and not fmt.all_states,
+            "without a score": bounded and record.score is None,
+            "below the score": bounded and record.score is not None and not record.score >= (plan.min_score or 0.0),
+            "called normal although a defect is named": (
+                record.verdict == "normal" and bool(record.defects) and not fmt.all_states
+            ),
+            "not normal but without a box, which would say normal": (
+                record.verdict != "normal" and not record.defects and fmt.empty_is_normal
+            ),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)

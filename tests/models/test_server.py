@@ -756,6 +756,19 @@ def test_fewer_top_tokens_where_the_server_gives_fewer() -> None:
     assert [call.fields["top_logprobs"] for call in fake.calls] == [20, 10, 5]
 
 
+def test_a_request_without_probabilities_costs_the_others_nothing() -> None:
+    def act(call: Call) -> Answer:
+        too_long = refused(400, "This model's maximum context length is 10")
+        return too_long if call.number in (1, 3) else scored(("Yes", 0.5))
+
+    with FakeServer(act) as fake:
+        engine = engine_for(fake.url, concurrency=1)
+        requests = [question(key, RED) for key in "abc"]
+        assert engine.probabilities(requests, ["Yes", "No"]) == [{"Yes": 1.0, "No": 0.0}, {}, {"Yes": 1.0, "No": 0.0}]
+        # It can, so that a batch that gets none says nothing about the server.
+        assert engine.probabilities(requests[:1], ["Yes", "No"]) == [{}]
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -74,11 +74,14 @@ class FakeEngine:
         return Completion(request.id, text, words <= max_new_tokens, 10 * (1 + len(request.images)), words, 0.25)
 
     def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
-        if self.no_probabilities and (not self.unweighable or {one.id for one in requests} & set(self.unweighable)):
+        if self.no_probabilities:
             self.refused += 1
             raise ModelError(self.no_probabilities)
         self.weighed += [(request, tuple(words)) for request in requests]
         if tuple(words) == ("Yes", "No"):
-            return [{"Yes": YES, "No": 1 - YES} for _ in requests]
+            return [{} if one.id in self.unweighable else {"Yes": YES, "No": 1 - YES} for one in requests]
         shares = [{word: share(request.id, word) for word in words} for request in requests]
-        return [{word: part / sum(row.values()) for word, part in row.items()} for row in shares]
+        return [
+            {} if one.id in self.unweighable else {word: part / sum(row.values()) for word, part in row.items()}
+            for one, row in zip(requests, shares, strict=True)
+        ]

@@ -236,7 +236,7 @@ def test_an_engine_without_scores_is_told_once_and_the_run_goes_on(world: World)
     assert [p.score for p in world.predictions()] == [None] * 4
     assert result.no_score == world.run_file()["no_score"] == "no log probabilities here"
     assert result.unscored == 4
-    assert engine.refused == 2  # the batch and its first half, then never again
+    assert engine.refused == 1
     # Also when a later call asks nothing.
     assert world.run(FakeEngine(), "iad").no_score == "no log probabilities here"
 
@@ -244,10 +244,36 @@ def test_an_engine_without_scores_is_told_once_and_the_run_goes_on(world: World)
 def test_one_answer_without_a_score_does_not_cost_the_others_theirs(world: World) -> None:
     """A server may give no probability of either word for one image."""
     write_records(world.data, [yes_no(key, SCRATCH) for key in "abcd"])
-    engine = FakeEngine(no_probabilities="no such token", unweighable={"c"})
+    engine = FakeEngine(unweighable={"c"})
     result = world.run(engine, "iad", batch_size=4)
     assert [p.score for p in world.predictions()] == [YES, YES, None, YES]
-    assert (result.unscored, result.no_score, result.failed) == (1, "no such token", 0)
+    told = "the engine gave no probability of Yes or No"
+    assert (result.unscored, result.no_score, result.failed) == (1, told, 0)
+
+
+def test_an_engine_that_gave_scores_and_then_fails_ends_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_records(world.data, [yes_no(key, SCRATCH) for key in "ab"])
+    engine = FakeEngine()
+    plain = engine.probabilities
+
+    def once(requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+        monkeypatch.setattr(engine, "probabilities", plain)
+        found = plain(requests, words)
+        engine.no_probabilities = "no server answers"
+        return found
+
+    monkeypatch.setattr(engine, "probabilities", once)
+    with pytest.raises(ModelError, match="no server answers"):
+        world.run(engine, "iad", batch_size=1)
+
+
+def test_an_option_without_probabilities_is_no_answer(world: World) -> None:
+    write_records(world.data, [yes_no("a", SCRATCH), yes_no("b")])
+    result = world.run(FakeEngine(unweighable={"b"}), "iad", scoring="logprob")
+    assert [(p.answer, p.error) for p in world.predictions()] == [
+        ("Yes", None), (None, "the engine gave no probabilities"),
+    ]  # fmt: skip
+    assert (result.failed, result.first_failure) == (1, "the engine gave no probabilities")
 
 
 def test_multiple_choice_has_no_anomaly_score(world: World) -> None:

@@ -50,6 +50,12 @@ def broken(answer, sample):
 
 def never(answer, sample):
     return None
+
+def raises(answer, sample):
+    return 1 / (sample.id != "s3")
+
+def short(answer):
+    return 1.0
 """
 
 
@@ -203,6 +209,11 @@ def test_the_reward_is_learned(config: TrainConfig) -> None:
     [
         ("roam,rewards_of_grpo_test:broken", "'broken' gave nan for sample 's3'"),
         ("rewards_of_grpo_test:never", "no reward of never applies to sample"),
+        (
+            "rewards_of_grpo_test:raises",
+            r"grpo_test:raises' failed for sample 's3' at .*:14: ZeroDivisionError: division",
+        ),
+        ("rewards_of_grpo_test:short", r"grpo_test:short' failed for sample 's\d': TypeError: short\(\) takes 1 posit"),
     ],
 )
 def test_a_reward_that_gives_no_number_stops_the_run(config: TrainConfig, reward: str, says: str) -> None:

@@ -194,21 +194,21 @@ class Asker:
         return {question.turn.key: share for question, share in zip(wanted, shares, strict=False) if share is not None}
 
     def _yes(self, requests: Sequence[Request]) -> list[float | None]:
-        """P(Yes) of each request. Where a call fails it is cut in halves, so that one bad request costs one score."""
+        """P(Yes) of each request; None where the engine gives none."""
         if self._scoreless or not requests:
             return [None] * len(requests)
         try:
-            shares = [words[YES] for words in self._engine.probabilities(requests, (YES, NO))]
+            shares = self._engine.probabilities(requests, (YES, NO))
         except ModelError as error:
-            self.no_score = self.no_score or str(error)
-            if len(requests) == 1:
-                # Stored answers, and servers without log-probabilities, never give one.
-                self._scoreless = not self._scored
-                return [None]
-            middle = len(requests) // 2
-            return [*self._yes(requests[:middle]), *self._yes(requests[middle:])]
-        self._scored = True
-        return [*shares]
+            if self._scored:  # it can, so that something else is wrong
+                raise
+            # Stored answers, and servers without log-probabilities, never give one.
+            self.no_score, self._scoreless = str(error), True
+            return [None] * len(requests)
+        self._scored = self._scored or any(shares)
+        if not all(shares):
+            self.no_score = self.no_score or "the engine gave no probability of Yes or No"
+        return [words.get(YES) for words in shares]
 
     # the most probable option
 
@@ -227,6 +227,8 @@ class Asker:
         return found
 
     def _most_probable(self, question: Question, given: Mapping[str, float], seconds: float) -> Prediction:
+        if not given:
+            return self._failed(question, "the engine gave no probabilities", "no answer", seconds=round(seconds, 4))
         own = dict(given)
         if question.turn.options:
             own = {protocols.own_letter(word, question.turn): share for word, share in given.items()}
