@@ -126,6 +126,7 @@ class _Reading:
 
     def __init__(self, plan: Export, fmt: AnnotationFormat, file: Path, report: Progress) -> None:
         self._plan, self._fmt, self._file, self._report = plan, fmt, file, report
+        self._lines = 0
 
     def survey(self) -> _Survey:
         """Read all once.
@@ -157,6 +158,7 @@ class _Reading:
             found.photos["failed" if record.error is not None else record.verdict] += 1
             found.labels |= {shape.label for shape in entry.shapes}
             found.defects += len(entry.shapes)
+        self._lines = len(seen)
         if not found.photos:
             told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items()) or "it is empty"
             raise DataError(f"no photo to export: {told}", where=str(self._file))
@@ -166,7 +168,7 @@ class _Reading:
         """The chosen records."""
         number = 0
         for line, record in enumerate(read_records(self._file, Detection), start=1):
-            self._report("writing", line, 0)
+            self._report("writing", line, self._lines)
             if self._reason(record) is None:
                 yield self._entry(record, number, line)
                 number += 1

@@ -90,8 +90,15 @@ def test_images_templates_and_masks_are_the_scene_s(world: Path) -> None:
         scene = shot.render()
         found = [s for s in samples.values() if np.array_equal(pixels(world / "MMAD" / s.image), scene.image)]
         assert [sample.category for sample in found] == [shot.category]
-        (template,) = found[0].references
+        template, *others = found[0].references
         assert np.array_equal(pixels(world / "MMAD" / template), scene.reference)
+        # Normal photos of others of its category, so that two shots can be asked.
+        category = template.rpartition("/")[0]
+        photos = list((world / "MMAD" / category).iterdir())
+        assert len({template, *others}) == 1 + len(others) == min(4, len(photos)) > 2
+        assert all(other.startswith(f"{category}/") for other in (*others, *found[0].similar_references))
+        assert found[0].similar_references[0] == template
+        assert found[0].similar_references != found[0].references
         for defect in found[0].defects:
             assert np.array_equal(open_mask(world / "MMAD" / (defect.mask or "")), union_mask(scene) > 0)
 

@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,8 @@ Tick = Callable[[], None]
 """Called after each scene."""
 
 _PHOTO_SIDES = (224, 320, 448, 288, 384)
+_FURTHER = 3
+"""Templates of an image besides its own."""
 _SPREAD = 7919
 """Distance between the blocks of neighbouring world seeds; a prime, so that they do not line up."""
 
@@ -148,8 +151,12 @@ def _put_json(ledger: Ledger, path: str, value: object) -> None:
 
 
 def write_mmad(ledger: Ledger, folder: str, shots: Sequence[Shot], *, tick: Tick) -> None:
-    """Write scenes as an MMAD tree below `folder` (POSIX, from the ledger's root)."""
-    index = {}
+    """Write scenes as an MMAD tree below `folder` (POSIX, from the ledger's root).
+
+    An image's first template is its own instance's normal photo, the next ones those of others of its category.
+    """
+    index: dict[str, dict[str, Any]] = {}
+    normal: dict[str, list[str]] = {}
     names = _Names()
     for shot in shots:
         scene = shot.render()
@@ -157,7 +164,13 @@ def write_mmad(ledger: Ledger, folder: str, shots: Sequence[Shot], *, tick: Tick
         paths = _put(ledger, f"{folder}/{place}", scene, names)
         template = f"{place}/{paths.template}"
         index[f"{place}/{paths.image}"] = mmad_entry(scene, image=paths.image, mask=paths.mask, template=template)
+        normal.setdefault(place, []).append(template)
         tick()
+    for entry in index.values():
+        (own,) = entry["similar_templates"]
+        others = _others(own, normal[own.rpartition("/train/")[0]])
+        entry["similar_templates"] = [own, *others[:_FURTHER]]
+        entry["random_templates"] = [own, *others[::-1][:_FURTHER]]
     _put_json(ledger, f"{folder}/mmad.json", index)
 
 
@@ -166,7 +179,8 @@ def write_mvtec(ledger: Ledger, folder: str, shots: Sequence[Shot], *, tick: Tic
 
     Paths in the samples are relative to `folder`.
     """
-    samples = []
+    samples: list[Sample] = []
+    normal: dict[str, list[str]] = {}
     names = _Names()
     for shot in shots:
         scene = shot.render()
@@ -174,8 +188,18 @@ def write_mvtec(ledger: Ledger, folder: str, shots: Sequence[Shot], *, tick: Tic
         mask = f"{shot.category}/{paths.mask}" if paths.mask else None
         image, template = f"{shot.category}/{paths.image}", f"{shot.category}/{paths.template}"
         samples.append(anomaly_sample(scene, image=image, mask=mask, template=template, split="test"))
+        normal.setdefault(samples[-1].category, []).append(template)
         tick()
-    return samples
+    return [
+        sample.model_copy(update={"references": (own, *_others(own, normal[sample.category])[:_FURTHER])})
+        for sample, own in ((sample, sample.references[0]) for sample in samples)
+    ]
+
+
+def _others(own: str, normal: Sequence[str]) -> list[str]:
+    """The other normal photos of a category, those that follow its own first."""
+    place = normal.index(own)
+    return [*normal[place + 1 :], *normal[:place]]
 
 
 def write_mvtec3d(ledger: Ledger, folder: str, shots: Sequence[Shot], *, tick: Tick) -> None:

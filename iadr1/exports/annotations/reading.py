@@ -57,7 +57,11 @@ def check_path(path: str, where: str) -> None:
     """
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\0" in path or ":" in parts[0]:
-        raise DataError(f"the photo's path {path!r} is not relative to its folder or leaves it", where=where)
+        raise DataError(
+            f"{path!r} cannot be the path of a photo below its folder on every system",
+            where=where,
+            hint="it must be relative, without '..', '.' and backslashes",
+        )
 
 
 def check_photo(entry: Entry) -> None:
