@@ -6,7 +6,7 @@
 All three answer the same questions in one process, in turns, with the same prompts, input sizes and greedy decoding:
 
 - one: as MMAD's script does: open the image, process it, one `generate` call for each question;
-- ours: the local engine, from image files to texts;
+- ours: `iadr1 eval` from the first question to the last answer on disk; loading the model and scoring are left out;
 - ready: `model.generate` on tensors that were made before, sorted by length, at the same batch size. It opens,
   resizes and tokenises nothing while the clock runs, and its answers end at the end token.
 
@@ -30,11 +30,13 @@ import torch
 from PIL import Image
 from transformers import GenerationConfig
 
+from iadr1.config import EvalConfig
 from iadr1.images import open_image
-from iadr1.models import LoadOptions, Request, resolve_model
+from iadr1.models import LoadOptions, resolve_model
 from iadr1.models.local import LocalEngine
 from iadr1.prompts import parse, render_prompt
-from iadr1.records import Sample, read_records, resolve_root, write_records
+from iadr1.records import Prediction, Sample, read_records, resolve_root, write_records
+from iadr1.stages import evaluate
 
 QUESTIONS = (
     "Is there any defect in the object?",
@@ -54,9 +56,20 @@ class Arms:
         root: Folder of their images.
         batch_size: Of ours and of the ready tensors.
         max_new_tokens: Where a completion is cut off.
+        clock: Seconds so far.
     """
 
-    def __init__(self, model: str, samples: Sequence[Sample], root: Path, batch_size: int, max_new_tokens: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        samples: Sequence[Sample],
+        root: Path,
+        *,
+        batch_size: int,
+        max_new_tokens: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.clock, self.batch_size = clock, batch_size
         self.engine = LocalEngine(model, LoadOptions(batch_size=batch_size))
         self.samples, self.root, self.limit = samples, root, max_new_tokens
         self.model: Any = self.engine._reader._model
@@ -65,6 +78,7 @@ class Arms:
             do_sample=False, eos_token_id=sorted(self.engine._ends), pad_token_id=min(self.engine._ends)
         )
         self.batches = self._ready(batch_size)
+        self.aside = 0.0  # seconds of the last run that are none of the asking
 
     def _inputs(self, samples: Sequence[Sample]) -> Any:
         processor = self.engine.processor
@@ -95,17 +109,25 @@ class Arms:
         return [self._generate(self._inputs([sample]))[0] for sample in self.samples]
 
     def ours(self) -> list[str]:
-        """Files to texts through the engine; each file is opened once, as `iadr1 eval` does."""
-        opened = {name: open_image(self.root / name) for name in dict.fromkeys(s.image for s in self.samples)}
-        requests = [Request(s.id, render_prompt(s, "choice"), (opened[s.image],)) for s in self.samples]
-        return [completion.text for completion in self.engine.generate(requests, max_new_tokens=self.limit)]
+        """The stage itself, whose protocol `anomalyr1` asks with the same prompt."""
+        marks = [self.clock()]
+        with tempfile.TemporaryDirectory() as name:
+            data, out = Path(name) / "samples.jsonl", Path(name) / "run"
+            write_records(data, self.samples)
+            config = EvalConfig(
+                data=data, root=self.root, out=out, max_new_tokens=self.limit, batch_size=self.batch_size
+            )
+            evaluate.run(config, engine=self.engine, progress=lambda done, whole: marks.append(self.clock()))
+            texts = {answer.sample_id: answer.raw for answer in read_records(out / "predictions.jsonl", Prediction)}
+        self.aside = marks[1] - marks[0] + self.clock() - marks[-1]
+        return [texts[sample.id] for sample in self.samples]
 
     def ready(self) -> list[str]:
         """Batches of tensors; the texts are in their order."""
         return [text for inputs in self.batches for text in self._generate(inputs)]
 
 
-def compare(arms: Arms, *, rounds: int, clock: Callable[[], float]) -> None:
+def compare(arms: Arms, *, rounds: int) -> None:
     """Run the arms in turns and print the medians, the ratios and how many answers agree."""
     runs = {"one": arms.one, "ours": arms.ours, "ready": arms.ready}
     for run in (arms.ours, arms.ready):
@@ -115,9 +137,9 @@ def compare(arms: Arms, *, rounds: int, clock: Callable[[], float]) -> None:
     count = len(arms.samples)
     for number in range(rounds):
         for name, run in runs.items():
-            started = clock()
+            arms.aside, started = 0.0, arms.clock()
             texts[name] = run()
-            speeds[name].append(count / (clock() - started))
+            speeds[name].append(count / (arms.clock() - started - arms.aside))
         print(f"round {number + 1}: " + ", ".join(f"{name} {values[-1]:.2f}" for name, values in speeds.items()))
     one, ours, ready = (statistics.median(speeds[name]) for name in runs)
     pairs = list(zip(texts["one"], texts["ours"], arms.samples, strict=True))
@@ -202,8 +224,15 @@ def main() -> None:
         else:
             model, root = given.model, resolve_root(given.data)
             samples = list(read_records(given.data, Sample))[: given.limit]
-        arms = Arms(model, samples, root, given.batch_size, given.max_new_tokens)
-        compare(arms, rounds=given.rounds, clock=time.process_time if given.cpu_seconds else time.perf_counter)
+        arms = Arms(
+            model,
+            samples,
+            root,
+            batch_size=given.batch_size,
+            max_new_tokens=given.max_new_tokens,
+            clock=time.process_time if given.cpu_seconds else time.perf_counter,
+        )
+        compare(arms, rounds=given.rounds)
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 

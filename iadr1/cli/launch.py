@@ -15,11 +15,12 @@ _OURS = "IADR1_LAUNCHER"
 """Environment variable by which a process knows the launcher that started it; its value is the launcher's id."""
 
 
-def relaunch(processes: int) -> None:
+def relaunch(processes: int, *, deepspeed: bool = False) -> None:
     """Start `processes` of the same command and end with their exit code.
 
-    Returns where one process is enough, or where a launcher (this one, torchrun, accelerate) has already started this
-    process. What process 0 says is shown; what another one says is shown if it alone fails.
+    Returns where this process is enough, or where a launcher (this one, torchrun, accelerate) has already started it.
+    DeepSpeed needs a launcher for a single process too. What process 0 says is shown; what another one says is shown
+    if it alone fails.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -33,7 +34,7 @@ def relaunch(processes: int) -> None:
         _die_with_launcher()
         return
     _check_accelerate()
-    if processes == 1:
+    if processes == 1 and not deepspeed:
         return
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", "train", purpose="--nproc")

@@ -63,7 +63,7 @@ def sft(
     if plan:
         plans.show(config, data=data, overrides=overrides)
         return
-    relaunch(config.nproc)
+    relaunch(config.nproc, deepspeed=config.deepspeed is not None)
     from iadr1.stages import sft as stage
 
     losses: list[float] = []

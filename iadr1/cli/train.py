@@ -109,7 +109,7 @@ def _run(kind: type[configs.TrainConfig], given: Mapping[str, Any]) -> None:
     if given["plan"]:
         plans.show(config, data=given["data"], overrides=overrides)
         return
-    relaunch(config.nproc)
+    relaunch(config.nproc, deepspeed=config.deepspeed is not None)
     from iadr1.stages import grpo as stage
 
     rewards: list[float] = []

@@ -32,7 +32,7 @@ COMMON: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "bf16": (False, {"bf16": False}),
     "gradient_checkpointing": (False, {"gradient_checkpointing": False}),
     "save_steps": (9, {"save_steps": 9}),
-    "log_to": ("none", {"report_to": []}),
+    "log_to": ("wandb", {"report_to": ["wandb"]}),
     "seed": (11, {"seed": 11, "data_seed": 11}),
 }
 """Key -> a value, and what it is in TRL's settings; the values are other than TRL's defaults."""
@@ -55,6 +55,16 @@ GRPO: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "vllm": ("server", {"use_vllm": True, "vllm_mode": "server"}),
     "vllm_url": ("http://host:8000", {"vllm_server_base_url": "http://host:8000"}),
 }
+RECORDS: Mapping[str, Any] = {
+    "logging_steps": 1,
+    "logging_first_step": True,
+    "logging_nan_inf_filter": False,
+    "save_strategy": "steps",
+    "save_total_limit": 2,
+    "disable_tqdm": True,
+    "remove_unused_columns": False,
+}
+"""What every run sets alike."""
 NOT_OF_THE_TRAINER = {
     *("model", "data", "root", "limit", "shots", "max_pixels"),  # what is read; `max_pixels` below
     *("steps", "epochs"),  # become one number, which the trainer gets
@@ -66,10 +76,10 @@ NOT_OF_THE_TRAINER = {
 
 
 @pytest.fixture(autouse=True)
-def _with_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What vLLM's settings become does not depend on whether it is installed."""
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "vllm" else real(name))
+def _with_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of the settings of vLLM and wandb does not depend on whether they are installed."""
+    real, named = importlib.util.find_spec, ("vllm", "wandb")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in named else real(name))
 
 
 def plain(value: Any) -> Any:
@@ -95,12 +105,12 @@ def test_every_setting_becomes_trl_s(
     config = dataclasses.replace(kind(), **{key: value for key, (value, _) in table.items()})
     made, own = of_trl(config, steps=23), default(output_dir=str(tmp_path), use_cpu=True)
     assert made.max_steps == 23
+    assert {name: plain(getattr(made, name)) for name in RECORDS} == RECORDS
     for key, (value, wanted) in table.items():
         assert value != getattr(kind(), key) or key in ("bf16", "gradient_checkpointing"), key  # both are TRL's
         for name, expected in wanted.items():
             assert plain(getattr(made, name)) == expected, key
-            if name != "report_to":  # nowhere is TRL's default too
-                assert plain(getattr(own, name)) != expected, f"{name}: this value shows nothing"
+            assert plain(getattr(own, name)) != expected, f"{name}: this value shows nothing"
 
 
 @pytest.mark.parametrize("kind", [TrainConfig, SftConfig])

@@ -161,6 +161,30 @@ def test_one_process_is_not_started_anew(clean: pytest.MonkeyPatch) -> None:
         launch.relaunch(3)
 
 
+def test_deepspeed_gets_its_launcher_for_one_process_too(clean: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def instead(processes: int, command: list[str]) -> int:
+        started.append(processes)
+        return 0
+
+    clean.setattr("iadr1.stages.training.launcher.launch", instead)
+    clean.setenv("OMP_NUM_THREADS", "1")
+    clean.setenv("IADR1_LAUNCHER", "")  # so that it is put back as it was
+    with pytest.raises(SystemExit) as ended:
+        launch.relaunch(1, deepspeed=True)
+    assert (ended.value.code, started) == (0, [1])
+    clean.setenv("LOCAL_RANK", "0")
+    launch.relaunch(1, deepspeed=True)
+    assert started == [1]
+
+
+@needs_deepspeed
+def test_deepspeed_without_a_launcher_is_refused(clean: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="DeepSpeed needs a launcher, for one process too"):
+        settings._deepspeed(SftConfig(deepspeed="zero2"))
+
+
 def test_accelerate_that_starts_one_process_for_several_is_found_out(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("ACCELERATE_MIXED_PRECISION", "no")
     launch.relaunch(1)

@@ -73,7 +73,7 @@ def _deepspeed(config: TrainingConfig) -> str | None:
 
     Raises:
         MissingExtraError: DeepSpeed is not installed.
-        UsageError: No such file, or one that cannot work.
+        UsageError: No such file, one that cannot work, or no launcher has started this process.
     """
     if config.deepspeed is None:
         return None
@@ -81,6 +81,10 @@ def _deepspeed(config: TrainingConfig) -> str | None:
         raise MissingExtraError("deepspeed", "deepspeed", purpose=f"deepspeed={config.deepspeed}")
     path = deepspeed_file(config.deepspeed)
     _check_file(path)
+    if "LOCAL_RANK" not in os.environ:  # it would look for MPI
+        raise UsageError(
+            "DeepSpeed needs a launcher, for one process too", hint="the command line has one; in Python use torchrun"
+        )
     _start_deepspeed()
     return str(path)
 

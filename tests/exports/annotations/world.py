@@ -94,7 +94,9 @@ class Run:
         return self.folder / "detections.jsonl"
 
 
-def make_run(place: Path, records: Sequence[Detection], *, mask_files: Callable[[str], bool] = lambda name: False) -> Run:
+def make_run(
+    place: Path, records: Sequence[Detection], *, mask_files: Callable[[str], bool] = lambda name: False
+) -> Run:
     """A run with its photos; masks of the labels chosen are in PNG files instead of the records."""
     run = Run(place / "run", place / "photos")
     for item in records:

@@ -1,0 +1,99 @@
+"""The photos of normal products that a photo is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from iadr1 import leaks, parallel
+from iadr1.errors import ImageError, UsageError
+from iadr1.images import find_images, open_image
+from iadr1.stages.inspection.photos import Photo, utf8
+
+MOST_DISTANT = 24
+"""Perceptual hashes of 64 bits that differ in more than this show different products; by chance 32 bits differ."""
+
+
+class References:
+    """Finds the photos of normal products that belong to a photo.
+
+    Tried in this order, until there are enough: the same path (without suffix) below the folder; in the sub-folder
+    that is called as one of the photo's parent folders, the same file name, then the first files; and only where
+    none of these is there, the most similar by perceptual hash. A photo `<id>_test` also finds `<id>_temp` (DeepPCB).
+    No photo is its own reference.
+
+    Args:
+        folder: A folder of photos, or one photo.
+        shots: How many belong to a photo; a photo gets fewer where its own folder holds no more.
+
+    Raises:
+        UsageError: The folder is missing or holds no images.
+    """
+
+    def __init__(self, folder: Path, *, shots: int = 1) -> None:
+        if not folder.exists():
+            raise UsageError(f"no folder {str(folder)!r}", hint="--references names photos of good products")
+        self.shots = shots
+        self._root = folder.parent if folder.is_file() else folder
+        self._paths = find_images(folder)
+        self._by_stem: dict[PurePosixPath, Path] = {}
+        self._first: dict[PurePosixPath, list[Path]] = {}
+        for path in self._paths:
+            name = PurePosixPath(path.relative_to(self._root).as_posix())
+            self._by_stem.setdefault(name.with_suffix(""), path)
+            for parent in name.parents:
+                firsts = self._first.setdefault(parent, [])
+                if len(firsts) <= shots:  # one more, for the photo that is itself one of the first
+                    firsts.append(path)
+
+    def find(self, photo: Photo, image: Image.Image) -> list[Path]:
+        """The paths of at most `shots` references; empty where none is similar enough.
+
+        Args:
+            photo: Which photo it is.
+            image: The same, opened.
+        """
+        own = photo.path.resolve()
+        named = dict.fromkeys(path for path in self._named(photo) if path.resolve() != own)
+        return list(named)[: self.shots] or [path for path in self._similar(image) if path.resolve() != own][
+            : self.shots
+        ]
+
+    def name(self, path: Path) -> str:
+        """The reference's path relative to the folder, as it is recorded."""
+        return utf8(path.relative_to(self._root).as_posix())
+
+    def _named(self, photo: Photo) -> Iterator[Path]:
+        name = PurePosixPath(photo.name)
+        stems = [name.stem.removesuffix("_test") + "_temp"] if name.stem.endswith("_test") else []
+        stems.append(name.stem)
+        parents = name.parent.parts or (photo.path.resolve().parent.name,)
+        folders = [PurePosixPath(part) for part in reversed(parents)]
+        for place in (name.parent, *folders):
+            yield from (self._by_stem[place / stem] for stem in stems if place / stem in self._by_stem)
+            yield from self._first.get(place, ()) if place in folders else ()
+
+    def _similar(self, image: Image.Image) -> list[Path]:
+        """All references that may show the same product, the most similar first."""
+        wanted = leaks.perceptual_hash(image)
+        if wanted is None:
+            return []
+        distances = [
+            ((int(wanted, 16) ^ int(found, 16)).bit_count(), path) for path, found in self._hashes if found is not None
+        ]
+        return [path for distance, path in sorted(distances) if distance <= MOST_DISTANT]
+
+    @cached_property
+    def _hashes(self) -> list[tuple[Path, str | None]]:
+        """Each reference with its hash; computed only where a photo matches none by name."""
+        return list(zip(self._paths, parallel.ordered(_hash, self._paths), strict=True))
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return leaks.perceptual_hash(open_image(path))
+    except ImageError:  # it is like no photo; one that is named for a photo is told where it is opened
+        return None
