@@ -184,6 +184,20 @@ CONCLUSIONS = [
     ("The answer is E.", None),
     ("The answer is A hole.", "A"),  # the option's text, in the last sentence
     ("The answer is A shiny thing.", None),  # the article
+    ("The answer is B because nothing is wrong.", "B"),
+    ("So the answer is A because it is cracked.", "A"),
+    ("So it must be B.", "B"),
+    ("Therefore, B.", "B"),
+    ("Hence, it is (D).", "D"),
+    ("Therefore it must be option C!", "C"),
+    ("So B is the answer", "B"),
+    ("Either A or B is right", None),
+    ("A, C and D is correct", None),
+    ("It must not be B.", None),
+    ("It must be A or B.", None),
+    ("Thus A shiny thing is there", None),
+    ("Therefore, it must be on side B.", None),
+    ("C is right, therefore A is wrong", "C"),
     ("", None),
 ]
 

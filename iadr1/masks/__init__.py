@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from iadr1.errors import UsageError
-from iadr1.masks.base import MaskResult, Segmenter
+from iadr1.masks.base import MaskResult, Segmenter, segment_many
 from iadr1.masks.cleanup import clean
 
-__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "check_segmenter", "clean", "load_segmenter"]
+__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "check_segmenter", "clean", "load_segmenter", "segment_many"]
 
 SAM2_DEFAULT = "facebook/sam2.1-hiera-tiny"
 """Hub id that the bare name `sam2` stands for (38.9 M parameters, Apache-2.0)."""
@@ -58,6 +58,7 @@ def load_segmenter(choice: str, *, device: str = "auto") -> Segmenter:
     Raises:
         UsageError: The choice is none of these.
         ModelError: The SAM 2 model cannot be found or loaded.
+        ModelChoiceError: There is no such device.
         MissingExtraError: A package the segmenter needs is not installed.
     """
     check_segmenter(choice)

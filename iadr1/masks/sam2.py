@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from iadr1.errors import MissingExtraError, ModelError
-from iadr1.geometry import Box, clip_box
+from iadr1.geometry import Box, Size, clip_box, dilate_box
 from iadr1.masks.base import MaskResult, filled_box
-from iadr1.masks.candidates import choose
+from iadr1.masks.candidates import AGREED, agreements, choose
 from iadr1.masks.cleanup import pixel_window
 from iadr1.masks.device import pick_device, pick_dtype
 from iadr1.masks.views import View, plan_views
@@ -35,7 +35,7 @@ BOXES_PER_CALL = 32
 REACH = 0.5
 """How far a mask may reach beyond its box, as a fraction of the box's sides: what lies further off is another object.
 The clean-up chain clips closer; this bounds the memory, because logits are enlarged within this window only."""
-ROWS_PIXELS = 1 << 22
+BAND_PIXELS = 1 << 22
 """Pixels enlarged at once, so that a box as large as a huge photo needs no second photo of floating-point numbers."""
 
 
@@ -71,9 +71,7 @@ class Sam2Segmenter:
         ModelError: The model cannot be found or is not SAM 2.
     """
 
-    def __init__(
-        self, model: str, *, device: str = "auto", dtype: str = "auto", multimask: bool | None = None
-    ) -> None:
+    def __init__(self, model: str, *, device: str = "auto", dtype: str = "auto", multimask: bool | None = None) -> None:
         for package in ("torch", "torchvision", "transformers"):
             if find_spec(package) is None:
                 raise MissingExtraError(package, "masks", purpose="the segmenter 'sam2'")
@@ -114,41 +112,52 @@ class Sam2Segmenter:
         """
         import torch
 
-        results: list[list[MaskResult]] = []
-        tasks: list[_Task] = []
-        for number, (image, boxes) in enumerate(zip(images, boxes_of_each, strict=True)):
-            inside = [clip_box(box, image.size) for box in boxes]
-            for shown in plan_views(inside, image.size, grid=self._grid):
-                drawn = tuple((index, box) for index in shown.boxes if (box := inside[index]) is not None)
-                tasks.append(_Task(number, shown.view, drawn))
-            results.append([filled_box(box, image.size) for box in boxes])
+        if len(images) != len(boxes_of_each):
+            raise ValueError(f"{len(images)} images, but {len(boxes_of_each)} lists of boxes")
+        tasks = [
+            task
+            for number, (image, boxes) in enumerate(zip(images, boxes_of_each, strict=True))
+            for task in self._tasks(number, image, boxes)
+        ]
+        found: dict[tuple[int, int], MaskResult] = {}
         try:
             with torch.inference_mode():
                 for start in range(0, len(tasks), VIEWS_PER_CALL):
-                    for number, index, result in self._run(images, tasks[start : start + VIEWS_PER_CALL]):
-                        results[number][index] = result
+                    found.update(self._run(images, tasks[start : start + VIEWS_PER_CALL]))
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"the segmenter {self.name!r} ran out of memory on {self.device}",
-                hint="take a smaller SAM 2, give it more of the memory, or run it on --device cpu",
+                hint="take a smaller SAM 2 model, or the device cpu",
             ) from error
-        return results
+        return [
+            [found.get((number, index)) or filled_box(box, image.size) for index, box in enumerate(boxes)]
+            for number, (image, boxes) in enumerate(zip(images, boxes_of_each, strict=True))
+        ]
 
-    def _run(self, images: Sequence[Image.Image], tasks: Sequence[_Task]) -> Iterator[tuple[int, int, MaskResult]]:
-        """Encode a batch of views and draw all their boxes: (image, box, mask)."""
+    def _tasks(self, number: int, image: Image.Image, boxes: Sequence[Box]) -> Iterator[_Task]:
+        """The views of one image; boxes of which nothing lies in it are in none."""
+        inside = {index: box for index, given in enumerate(boxes) if (box := clip_box(given, image.size)) is not None}
+        for shown in plan_views(inside, image.size, grid=self._grid):
+            yield _Task(number, shown.view, tuple((index, inside[index]) for index in shown.boxes))
+
+    def _run(
+        self, images: Sequence[Image.Image], tasks: Sequence[_Task]
+    ) -> Iterator[tuple[tuple[int, int], MaskResult]]:
+        """Encode a batch of views and draw all their boxes: ((image, box), mask)."""
         embeddings = self._encode([(images[task.image], task.view) for task in tasks])
-        prompts = [(row, index, box) for row, task in enumerate(tasks) for index, box in task.boxes]
+        prompts = [(row, task, index, box) for row, task in enumerate(tasks) for index, box in task.boxes]
         for start in range(0, len(prompts), BOXES_PER_CALL):
             chunk = prompts[start : start + BOXES_PER_CALL]
-            rows = [row for row, _, _ in chunk]
-            corners = [_in_view(box, tasks[row].view, self._side) for row, _, box in chunk]
+            rows = [row for row, _, _, _ in chunk]
+            corners = [_in_view(box, task.view, self._side) for _, task, _, box in chunk]
             logits, scores = self._decode([level[rows] for level in embeddings], corners)
-            for (row, index, box), drawing, score in zip(chunk, logits, scores, strict=True):
-                task = tasks[row]
-                yield task.image, index, _result(drawing, score, box, view=task.view, image=images[task.image])
+            for (_, task, index, box), drawing, score in zip(chunk, logits, scores, strict=True):
+                mask = enlarge(drawing, box, view=task.view, image_wh=images[task.image].size)
+                if mask.any():  # else the filled box stands in
+                    yield (task.image, index), MaskResult(mask, float(score), "sam2")
 
-    def _encode(self, views: Sequence[tuple[Image.Image, View]]) -> list[Any]:
-        """The three feature levels of a batch of views, float32."""
+    def _encode(self, views: Sequence[tuple[Image.Image, View]]) -> list[torch.Tensor]:
+        """The feature levels of a batch of views, float32."""
         import torch
 
         # Pillow resizes straight from the photo: no crop is copied and no photo becomes floating-point numbers.
@@ -159,14 +168,100 @@ class Sam2Segmenter:
         with torch.autocast(torch.device(self.device).type, dtype=self._dtype, enabled=half):
             return [level.float() for level in self._network.get_image_embeddings(pixels)]
 
-    def _decode(self, levels: list[Any], corners: Sequence[Box]) -> tuple[list[Any], list[float]]:
-        """The chosen logits (grid, grid) and their score for each box; `levels` hold one row per box."""
-        boxes = np.asarray(corners, dtype=np.float32)
+    def _decode(self, levels: list[torch.Tensor], corners: Sequence[Box]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (N, grid, grid) and scores (N) of the masks chosen for N boxes; `levels` hold one row per box."""
+        import torch
+
+        boxes = torch.tensor(corners, dtype=torch.float32)
+        on_grid = boxes.numpy() * (self._grid / self._side)
         logits, scores = self._ask(levels, boxes, multimask=False)
-        picked = choose(logits, scores, boxes * (self._grid / self._side))
-        if self._multimask:
-            poor = np.flatnonzero(picked.disagrees)
-            if poor.size:
-                more_logits, more_scores = self._ask([level[poor.tolist()] for level in levels], boxes[poor], multimask=True)
-                ...
-        raise NotImplementedError
+        poor = torch.from_numpy(np.flatnonzero(agreements(logits.numpy() > 0, on_grid)[:, 0] < AGREED))
+        if self._multimask and len(poor):
+            where = poor.to(levels[0].device)
+            more, more_scores = self._ask([level[where] for level in levels], boxes[poor], multimask=True)
+            candidates = torch.cat((logits[poor], more), dim=1)
+            candidate_scores = torch.cat((scores[poor], more_scores), dim=1)
+            picked = choose(candidates.numpy() > 0, candidate_scores.numpy(), on_grid[poor.numpy()])
+            row = torch.arange(len(poor))
+            logits[poor, 0], scores[poor, 0] = candidates[row, picked], candidate_scores[row, picked]
+        return logits[:, 0], scores[:, 0]
+
+    def _ask(
+        self, levels: list[torch.Tensor], boxes: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (N, C, grid, grid) and scores (N, C), on the CPU, float32; C is 3 with `multimask`, else 1."""
+        output = self._network(
+            input_boxes=boxes[:, None].to(self.device), image_embeddings=levels, multimask_output=multimask
+        )
+        return output.pred_masks[:, 0].cpu(), output.iou_scores[:, 0].clamp(0, 1).cpu()
+
+
+def enlarge(logits: torch.Tensor, box: Box, *, view: View, image_wh: Size) -> NDArray[np.bool_]:
+    """The mask of a whole photo from the logits of a view of it, which lie on a coarse grid.
+
+    Bilinear, as Meta's predictor does it, but only in the box grown by `REACH` and a band of rows at a time.
+
+    Args:
+        logits: (grid, grid) over the view; above 0 is the object.
+        box: The box they were drawn for, in pixels of the photo.
+        view: The view in the photo.
+        image_wh: The photo's size.
+
+    Returns:
+        (H, W).
+    """
+    import torch
+
+    left, top, right, bottom = view
+    width, height = image_wh
+    grown = dilate_box(box, REACH, image_wh)
+    rows, columns = pixel_window(
+        (max(grown[0], left), max(grown[1], top), min(grown[2], right), min(grown[3], bottom)), image_wh
+    )
+    mask = np.zeros((height, width), dtype=bool)
+    x = (torch.arange(columns.start, columns.stop) + 0.5 - left) * (2 / (right - left)) - 1
+    band = max(1, BAND_PIXELS // max(1, len(x)))
+    for first in range(rows.start, rows.stop, band):
+        last = min(first + band, rows.stop)
+        y = (torch.arange(first, last) + 0.5 - top) * (2 / (bottom - top)) - 1
+        points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        values = torch.nn.functional.grid_sample(
+            logits[None, None], points[None], mode="bilinear", padding_mode="border", align_corners=False
+        )
+        mask[first:last, columns] = values[0, 0].numpy() > 0
+    return mask
+
+
+def _in_view(box: Box, view: View, side: int) -> Box:
+    """A box of the photo in pixels of the square the model sees."""
+    across, down = side / (view[2] - view[0]), side / (view[3] - view[1])
+    return (
+        (box[0] - view[0]) * across,
+        (box[1] - view[1]) * down,
+        (box[2] - view[0]) * across,
+        (box[3] - view[1]) * down,
+    )
+
+
+def _load(model: str, device: str) -> tuple[Any, Any]:
+    """The network on its device, and its image processor."""
+    from transformers import AutoConfig, Sam2Model, Sam2Processor
+
+    try:
+        kind = AutoConfig.from_pretrained(model).model_type
+        if kind not in ("sam2", "sam2_video"):
+            raise ModelError(f"{model!r} is a {kind!r} model, not SAM 2", hint="name a SAM 2 model or 'grabcut'")
+        processor: Any = Sam2Processor.from_pretrained(model)
+        network: Any = Sam2Model.from_pretrained(model, dtype="float32")
+        return network.eval().to(device), processor.image_processor
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"cannot load the SAM 2 model {model!r}: {_first_line(error)}",
+            hint="check folder, hub id and device; Meta's .pt files need `iadr1 model convert-sam2` first; the "
+            "segmenter 'grabcut' needs no weights",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -7,7 +7,7 @@ square crop, in which it spans a quarter of the side. Boxes that lie close toget
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from iadr1.geometry import Box, Size
@@ -40,11 +40,11 @@ class Shown:
     boxes: list[int] = field(default_factory=list)
 
 
-def plan_views(boxes: Sequence[Box | None], image_wh: Size, *, grid: int) -> list[Shown]:
+def plan_views(boxes: Mapping[int, Box], image_wh: Size, *, grid: int) -> list[Shown]:
     """Decide which view each box is shown in; every view is encoded once.
 
     Args:
-        boxes: Boxes within the image, in its pixels; None is left out.
+        boxes: Index of each box -> the box, within the image, in its pixels.
         image_wh: Width and height of the photo.
         grid: Cells of the model's mask grid along one side.
 
@@ -53,8 +53,7 @@ def plan_views(boxes: Sequence[Box | None], image_wh: Size, *, grid: int) -> lis
     """
     whole = Shown((0, 0, *image_wh))
     crops: list[Shown] = []
-    given = [(index, box) for index, box in enumerate(boxes) if box is not None]
-    for index, box in sorted(given, key=lambda item: (-_longer(item[1]), item[0])):
+    for index, box in sorted(boxes.items(), key=lambda item: (-_longer(item[1]), item[0])):
         view = crop_view(box, image_wh, grid=grid)
         if view == whole.view:
             whole.boxes.append(index)

@@ -164,7 +164,14 @@ _CONCLUSIONS = (
         r"(?:\s+(?:is|would be|should be|must be|option|choice))*"
         rf"{_MARK}(?:(?i:option|choice)\b{_MARK})?([A-Z])\b(?![a-z']){_ARTICLE}(?!\s*\?){_ANOTHER}"
     ),
-    re.compile(r"\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"),
+    re.compile(
+        r"(?<!\bor )(?<!\band )(?<![/,&] )(?<![/,&])\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:right|correct|best|answer)\b"
+    ),
+    # "Therefore, B.", "So it must be B.": only where the letter is the sentence's last word.
+    re.compile(
+        r"\b(?i:must be|therefore|thus|hence)\b(?:[\s,:]|\b(?i:it|this|that|is|must be|should be|option|choice)\b)*"
+        r"[\"'(\[{*]*([A-Z])[)\]}\"'*]*\s*[.!]?$"
+    ),
     re.compile(rf"(?:答案|正确选项|选择?(?!项))应?该?(?:是|为)?[\uff1a\uff08]?{_MARK}([A-Z])(?![A-Za-z]){_ANOTHER}"),
     re.compile(r"([A-Z])项?是?正确"),
 )
@@ -195,7 +202,10 @@ def _affirmed(text: str, options: Mapping[str, str]) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
-_CUES = ("answer", "choose", "select", "pick", "right", "correct", "best", "答案", "选", "正确")
+_CUES = (
+    *("answer", "choose", "select", "pick", "right", "correct", "best"),
+    *("must be", "therefore", "thus", "hence", "答案", "选", "正确"),
+)
 """Every phrase of `_CONCLUSIONS` holds one of them; looking for these first spares most sentences the search."""
 
 

@@ -336,7 +336,7 @@ def test_csv_comes_back_through_our_reader(run: Run, tmp_path: Path) -> None:
     samples = list(csv_reader.scan(Files(decided_only.images), annotations=tmp_path / "decided.csv"))
     check_samples(samples, masks=False)
     run.export("csv", tmp_path / "all.csv")
-    with pytest.raises(DataError, match="a/maybe.png|label"):
+    with pytest.raises(DataError, match=r"ZZZ"):
         list(csv_reader.scan(Files(run.images, missing="keep"), annotations=tmp_path / "all.csv"))
 
 
