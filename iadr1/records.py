@@ -154,21 +154,28 @@ class Prediction(Record):
 
 
 class DetectedDefect(Record):
-    """One defect found in a photo; `mask` is a file relative to the output folder, `mask_rle` COCO RLE."""
+    """One defect found in a photo; `mask` is a file relative to the output folder, `mask_rle` COCO RLE.
+
+    `score` is that of the look it was found in, `agreement` the IoU of `box` and the mask's own box, both in 0..1.
+    """
 
     label: str
     box: Box
+    score: float | None = None
     mask: RelativePath | None = None
     mask_rle: dict[str, object] | None = None
     mask_score: float | None = None
     mask_source: str | None = None
     area_px: int | None = None
+    agreement: float | None = None
 
 
 class Detection(Record):
     """The result for one photo. What cannot be parsed or read is `undecided`, never `normal`.
 
-    `score` is the probability of an anomaly in 0..1, or None where the engine gives none.
+    `score` is the probability of an anomaly in 0..1, or None where the engine gives none. `mode` is `direct` where it
+    was only scored, `think` where the model reasoned. `tiles` counts the looks: 1, and each tile. `protocol` and
+    `calibration` are digests of how it was asked and of the calibration that `threshold` comes from.
     """
 
     image: str
@@ -186,6 +193,13 @@ class Detection(Record):
     overlay: RelativePath | None = None
     seconds: float = 0.0
     error: str | None = None
+    mode: Literal["direct", "think"] | None = None
+    threshold: float | None = None
+    tiles: int = 1
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    protocol: str = ""
+    calibration: str = ""
 
 
 R = TypeVar("R", bound=Record)

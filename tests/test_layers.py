@@ -32,8 +32,9 @@ BELOW = {
 }
 """Room -> the other rooms it may import."""
 
-SHARED = (("training",), ("scoring",))
-"""Rooms in `stages` that are no stage: what the training stages share, and what `eval` and `score` share."""
+SHARED = (("training",), ("scoring",), ("inspection",))
+"""Rooms in `stages` that are no stage: what the training stages share, what `eval` and `score` share, and what the
+commands that look at photos share."""
 
 TORCH_FAMILY = {"torch", "torchvision", "transformers", "safetensors", "accelerate", "trl", "peft", "deepspeed"}
 TORCH_ROOMS = {"models", "masks", "stages"}

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 import iadr1
 from iadr1 import config as configs
 from iadr1.cli import (
+    calibrate,
     completions,
     convert,
     data,
@@ -98,6 +99,7 @@ _add("completions", completions.completions, completions.EPILOG)
 _add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
 _add("score", score.score, score.SCORE_EPILOG)
 _add("compare", score.compare, score.COMPARE_EPILOG)
+_add("calibrate", calibrate.calibrate, calibrate.EPILOG)
 _add("detect", detect.detect, detect.EPILOG)
 _add("export", export.export, export.EPILOG)
 

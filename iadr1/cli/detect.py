@@ -11,7 +11,7 @@ import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
-from iadr1.cli.options import option
+from iadr1.cli.options import SHOTS, option, server_option
 
 if TYPE_CHECKING:
     from iadr1.records import Detection
@@ -25,6 +25,10 @@ EPILOG = (
     "overlays/ and report.html to runs/detect.\n\n"
     "Own photos, with photos of good products to compare against and a larger model: "
     "`iadr1 detect parts/ --masks --references good/ --model Qwen/Qwen2.5-VL-3B-Instruct --out runs/parts`.\n\n"
+    "At most one false alarm in twenty: `iadr1 calibrate --normals good/ --fpr 0.05`, then "
+    "`iadr1 detect parts/ --calibration calibration.json`.\n\n"
+    "A served model: `iadr1 detect parts/ --engine server --base-url http://localhost:8000/v1 --family qwen2_5_vl "
+    "--model NAME`.\n\n"
     "Exit code: 0 all photos read, 1 at least one failed (its record says why), 2 called wrongly."
 )
 
@@ -37,7 +41,13 @@ def detect(
     out: Annotated[Path | None, option(_CONFIG, "out", text="Folder for the results.")] = None,
     model: Annotated[str | None, option(_CONFIG, "model")] = None,
     engine: Annotated[str | None, option(_CONFIG, "engine")] = None,
+    mode: Annotated[str | None, option(_CONFIG, "mode")] = None,
+    reasoning: Annotated[str | None, option(_CONFIG, "reasoning")] = None,
+    threshold: Annotated[float | None, option(_CONFIG, "threshold")] = None,
+    calibration: Annotated[Path | None, option(_CONFIG, "calibration")] = None,
     references: Annotated[Path | None, option(_CONFIG, "references")] = None,
+    shots: Annotated[int | None, option(_CONFIG, "shots", text=SHOTS)] = None,
+    tiles: Annotated[str | None, option(_CONFIG, "tiles")] = None,
     glob: Annotated[str | None, option(_CONFIG, "glob")] = None,
     segmenter: Annotated[str | None, option(_CONFIG, "segmenter")] = None,
     overlays: Annotated[bool | None, option(_CONFIG, "overlays", "--overlays/--no-overlays")] = None,
@@ -47,9 +57,24 @@ def detect(
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
     attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
+    base_url: Annotated[str | None, server_option(_CONFIG, "base_url")] = None,
+    key_env: Annotated[str | None, server_option(_CONFIG, "key_env")] = None,
+    family: Annotated[str | None, server_option(_CONFIG, "family")] = None,
+    concurrency: Annotated[int | None, server_option(_CONFIG, "concurrency")] = None,
+    timeout_s: Annotated[float | None, server_option(_CONFIG, "timeout_s")] = None,
+    retries: Annotated[int | None, server_option(_CONFIG, "retries")] = None,
+    requests_per_minute: Annotated[int | None, server_option(_CONFIG, "requests_per_minute")] = None,
+    shard: Annotated[
+        str | None, option(_CONFIG, "shard", text="Only part I of N, written I/N from 1, into a folder of its own.")
+    ] = None,
     overwrite: Annotated[bool | None, option(_CONFIG, "overwrite", "--overwrite")] = None,
 ) -> None:
     """Say for every photo whether it is bad, where, why and how sure.
+
+    By default every photo is scored by the probability that it is bad, and the model reasons about those that are
+    above the threshold; where it then says otherwise the photo is `undecided`. `--mode direct` only scores, `--mode
+    think` reasons about every photo and goes by what is written. `iadr1 calibrate` finds a threshold for a budget of
+    false alarms.
 
     An answer that cannot be read is `undecided`, never `normal`. A photo that cannot be read gets a record with the
     error, and the others go on.

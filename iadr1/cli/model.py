@@ -1,4 +1,4 @@
-"""`iadr1 model merge`: what is done to a model's files."""
+"""`iadr1 model merge` and `convert-sam2`: what is done to a model's files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ HELP = "Work on a model's files."
 MERGE_EPILOG = (
     "Example: `iadr1 train lora_rank=16 --out runs/lora`, then `iadr1 model merge runs/lora/model --out merged`, then "
     "`iadr1 detect images --model merged`."
+)
+CONVERT_SAM2_EPILOG = (
+    "Example: `iadr1 model convert-sam2 sam2.1_hiera_tiny.pt --out sam2.1-tiny`, then `iadr1 detect images --masks "
+    "--segmenter sam2.1-tiny`. The file is read without running code from it; the parts that follow objects through "
+    "a video are left out."
 )
 
 
@@ -38,3 +43,23 @@ def merge(
         f"check  log-probabilities differ from base with adapters by {summary.mean:.2g} nats on average, "
         f"{summary.largest:.2g} at most"
     )
+
+
+def convert_sam2(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="Meta's .pt file of SAM 2 or SAM 2.1.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the converted model; new or empty.", show_default=False)],
+    size: Annotated[
+        str | None,
+        typer.Option(help="tiny, small, base_plus or large (default: told from the weights).", show_default=False),
+    ] = None,
+) -> None:
+    """Turn a SAM 2 checkpoint of Meta into a folder that --segmenter takes, and compare what was written."""
+    from iadr1.stages.model.convert_sam2 import convert_sam2 as convert
+
+    summary = convert(checkpoint, out=out, size=size)
+    terminal.say(f"model  {summary.out} (SAM {summary.version} {summary.size}, {summary.parameters / 1e6:.1f} M)")
+    left_out = ", ".join(f"{part.rstrip('.')} {count}" for part, count in summary.left_out.items())
+    terminal.say(f"left out, for video only: {left_out or 'nothing'}")

@@ -73,7 +73,14 @@ _TEXTS: Mapping[str, str] = {
     "device": "`auto`, `cpu`, `cuda` or `cuda:1`.",
     "dtype": "Number format of the weights: `auto`, `float32`, `bfloat16`, `float16`.",
     "attention": "`auto`, `sdpa`, `eager` or `flash_attention_2` (NVIDIA only, needs the extra `flash`).",
-    "references": "Folder of photos of normal products, matched to the photos by path and name.",
+    "references": "Folder of photos of normal products, matched by path and folder, else the most similar ones.",
+    "mode": "`direct` only scores, `think` reasons about each photo, `two-pass` about those with a suspicious score.",
+    "reasoning": "`boxes` (AnomalyR1's answers) or `structured` (IAD-R1's: place, kind and verdict, no boxes).",
+    "threshold": "Scores above it are anomalous (default: 0.5).",
+    "calibration": "Take threshold and uncertain band from this file of `iadr1 calibrate`.",
+    "tiles": "Look at parts of large photos as well: `off`, `auto`, or columns x rows such as 3x2.",
+    "anomalies": "Folder of photos of bad products, to say how many the threshold finds.",
+    "fpr": "Share of good products that may be called anomalous.",
     "glob": "Only photos whose file name matches, for example '*_test.jpg'; quote it.",
     "masks": "Draw the outline of every defect.",
     "segmenter": "What draws the masks: `grabcut` (no weights), or a SAM 2 folder or hub id.",
@@ -142,6 +149,17 @@ def option(config: type, field: str, *names: str, text: str | None = None) -> An
         show_default=False,
         metavar="" if is_flag else None,
     )
+
+
+SHOTS = "Reference photos shown before each photo."
+"""The text of `shots` where it belongs to `references`."""
+
+
+def server_option(config: type, field: str) -> Any:
+    """As `option`, in the panel of the engine `server`."""
+    found = option(config, field)
+    found.rich_help_panel = "With --engine server"
+    return found
 
 
 def key_values() -> Any:

@@ -27,8 +27,8 @@ def agreements(masks: NDArray[np.bool_], boxes: FloatArray) -> FloatArray:
     Returns:
         (N, C), 0..1.
     """
-    left, right = _extent(masks.any(axis=-2))
-    top, bottom = _extent(masks.any(axis=-1))
+    left, right = _extent(np.any(masks, axis=-2))
+    top, bottom = _extent(np.any(masks, axis=-1))
     x1, y1, x2, y2 = (boxes[:, None, side] for side in range(4))
     across = np.clip(np.minimum(right, x2) - np.maximum(left, x1), 0, None)
     down = np.clip(np.minimum(bottom, y2) - np.maximum(top, y1), 0, None)

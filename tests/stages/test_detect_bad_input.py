@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 import zlib
@@ -153,10 +154,9 @@ UGLY = {
     "": "undecided",
     "No defects at all, I am sure.": "undecided",
     "<think>x</think><answer>perhaps</answer>": "undecided",
-    "<think>x</think><answer>[]": "undecided",
     '<answer>[{"bbox_2d": [900, 900, 950, 950], "label": "far outside"}]</answer>': "undecided",
     '<answer>[{"bbox_2d": [1e999, 0, 5, 5], "label": "infinite"}]</answer>': "undecided",
-    '<answer>[{"bbox_2d": ["1", 0, 5, 5], "label": "text"}]</answer>': "undecided",
+    '<answer>[{"bbox_2d": ["1", 0, 5, 5], "label": "text"}]</answer>': "anomalous",  # a number in quotes is no doubt
     '<answer>[{"bbox_2d": [5, 5, 5, 5], "label": "empty"}]</answer>': "undecided",
     '<answer>[{"bbox_2d": [-5, -5, 500, 500], "label": "\\ud800 half"}]</answer>': "anomalous",
     '<answer>[{"bbox_2d": [50, 50, 10, 10], "label": "<script>alert(1)</script>"}, {"bbox_2d": [1, 2': "anomalous",
@@ -170,7 +170,7 @@ UGLY = {
 def test_ugly_answers_are_never_normal_and_boxes_stay_inside(tmp_path: Path, text: str) -> None:
     (tmp_path / "images").mkdir()
     Image.new("RGB", (300, 200), (90, 90, 90)).save(tmp_path / "images" / "a.png")
-    config = DetectConfig(images=tmp_path / "images", out=tmp_path / "out", masks=True)
+    config = DetectConfig(images=tmp_path / "images", out=tmp_path / "out", masks=True, mode="think")
     summary = detect.run(config, engine=FakeEngine(default=text))
     (record,) = read_records(tmp_path / "out/detections.jsonl", Detection)
     assert record.verdict == UGLY[text]
@@ -179,6 +179,20 @@ def test_ugly_answers_are_never_normal_and_boxes_stay_inside(tmp_path: Path, tex
         x1, y1, x2, y2 = defect.box
         assert 0 <= x1 < x2 <= 300
         assert 0 <= y1 < y2 <= 200
+
+
+def test_a_whole_list_counts_where_only_its_closing_tag_is_missing(tmp_path: Path) -> None:
+    """Servers cut the tag off where it is the stop text; the list itself is complete and says that nothing is there."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (30, 20), (90, 90, 90)).save(tmp_path / "images" / "a.png")
+    config = DetectConfig(images=tmp_path / "images", out=tmp_path / "out", mode="think")
+    for text, verdict in (("<think>x</think><answer>[]", "normal"), ("<think>x</think><answer>[", "undecided")):
+        detect.run(dataclasses.replace(config, overwrite=True), engine=FakeEngine(default=text))
+        (record,) = read_records(tmp_path / "out/detections.jsonl", Detection)
+        assert (record.verdict, record.parse.partition(":")[0]) == (
+            verdict,
+            "truncated" if verdict == "normal" else "failed",
+        )
 
 
 @pytest.mark.parametrize("make", [False, True])

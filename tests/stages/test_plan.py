@@ -532,8 +532,9 @@ def test_real_data_are_counted(config: TrainConfig) -> None:
 
 
 def test_epochs_become_steps(config: TrainConfig) -> None:
-    assert make_plan(dataclasses.replace(config, epochs=5.0)).steps.steps == 10
-    absent = dataclasses.replace(config, epochs=5.0, data=Path("absent.jsonl"))
+    config = dataclasses.replace(config, steps=TrainConfig().steps, epochs=5.0)
+    assert make_plan(config).steps.steps == 10
+    absent = dataclasses.replace(config, data=Path("absent.jsonl"))
     assert make_plan(absent).steps.steps is None
 
 

@@ -1,4 +1,4 @@
-"""CVAT for images 1.1, one XML (https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/).
+"""CVAT for images 1.1, one XML (https://docs.cvat.ai/docs/other/xml_format).
 
     <annotations><version>1.1</version><meta><task>... <labels><label><name>crack</name>...</meta>
       <image id="0" name="a/001.png" width="640" height="480">

@@ -44,7 +44,7 @@ def claim_folder(out: Path, key: Mapping[str, str]) -> None:
         if found != dict(key):
             raise UsageError(f"{str(out)!r} holds another export", hint=_OTHER)
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and all(path.name.startswith(f".{MARK}.") for path in out.iterdir())):
         raise UsageError(f"{str(out)!r} is there already, and no export of iadr1", hint=_OTHER)
     write_text_atomic(mark, json.dumps(dict(key), indent=1) + "\n")
 

@@ -85,10 +85,7 @@ def _corners(contour: NDArray[np.int32]) -> Ring:
     """A contour of the doubled mask as the corners of the pixels' edges."""
     # Of the two centres in a pixel's row or column the first lies beside its near edge, the second beside the far one.
     points = (contour + 1) // 2
-    points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
-    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    corners: Ring = points[turns].astype(np.float64)
+    corners: Ring = points[np.any(points != np.roll(points, 1, axis=0), axis=1)].astype(np.float64)
     return corners
 
 

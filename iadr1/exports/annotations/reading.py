@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
@@ -90,15 +89,14 @@ def _shape(defect: DetectedDefect, photo_score: float | None, size: Size, *, fol
     label = " ".join(_UNPRINTABLE.sub(" ", defect.label).split())
     if not label:
         raise DataError(f"the label is {defect.label!r}", where=where, hint="write what the defect is")
-    own: float | None = getattr(defect, "score", None)
-    _check_score(own, where)
+    _check_score(defect.score, where)
     box = _box(defect.box, size, where)
     mask = _mask(defect, size, folder, where)
     return Shape(
         label=label,
         box=box,
         mask=mask,
-        score=photo_score if own is None else own,
+        score=photo_score if defect.score is None else defect.score,
         area_px=box_area(box) if mask is None else rle.area(mask),
     )
 
@@ -110,8 +108,8 @@ def _check_score(score: float | None, where: str) -> None:
 
 def _box(box: Box, size: Size, where: str) -> Box:
     x1, y1, x2, y2 = box
-    near = all(math.isfinite(value) and value >= -_ROUNDING_PX for value in box)
-    near = near and x2 <= size[0] + _ROUNDING_PX and y2 <= size[1] + _ROUNDING_PX
+    # NaN fails every comparison.
+    near = x2 <= size[0] + _ROUNDING_PX and y2 <= size[1] + _ROUNDING_PX and min(x1, y1) >= -_ROUNDING_PX
     inside = clip_box(box, size) if near and x1 < x2 and y1 < y2 else None
     if inside is None:
         text = ", ".join(f"{value:g}" for value in box)

@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from iadr1.config import DetectConfig
-from iadr1.errors import UsageError
-from iadr1.masks import check_segmenter
-from iadr1.models import LoadOptions, load_engine
-from iadr1.models.base import Engine
+from iadr1.masks import load_segmenter
+from iadr1.models import Engine
 from iadr1.provenance import describe, write_run
 from iadr1.records import Detection, RecordWriter, read_records
 from iadr1.reports.html import write_csv, write_report
-from iadr1.stages.detect.detector import Detector
 from iadr1.stages.detect.folder import RECORDS, REPORT, TABLE, check_folder, claim, make_folder, run_key, take_up
-from iadr1.stages.detect.photos import References, find_photos, image_root, load_batches
+from iadr1.stages.detect.settings import check_settings, folder_of, of_shard, settings_of
+from iadr1.stages.inspection import (
+    Inspector,
+    InspectSettings,
+    References,
+    artefacts,
+    find_photos,
+    image_root,
+    load_batches,
+)
+from iadr1.stages.inspection.setup import engine_of, photos_at_a_time
 
 __all__ = ["DetectSummary", "run"]
 
@@ -63,64 +70,59 @@ def run(
         ModelError: The model cannot be loaded or used.
         OutputError: The folder cannot be written to.
     """
-    _check(config)
-    photos = find_photos(config.images, config.out, glob=config.glob)
-    references = References(config.references) if config.references else None
-    check_folder(config.out)
-    engine = engine or load_engine(
-        config.engine, config.model, LoadOptions(config.device, config.dtype, config.attention, config.batch_size)
+    check_settings(config, engine_given=engine is not None)
+    photos = of_shard(config, find_photos(config.images, config.out, glob=config.glob))
+    references = References(config.references, shots=config.shots) if config.references else None
+    out = folder_of(config)
+    check_folder(out)
+    engine = engine or engine_of(config)
+    settings = settings_of(config, engine.fingerprint)
+    inspector = Inspector(
+        engine, settings, segmenter=load_segmenter(config.segmenter, device=config.device) if config.masks else None
     )
-    detector = Detector(config, engine)
-    key = run_key(config, engine)
-    claim(config, key)
-    make_folder(config.out)
-    info = describe("detect", config, extra={"run_key": key})
-    write_run(config.out, info)
-    done = take_up(config, photos)
+    key = run_key(config, engine, settings)
+    claim(config, out, key)
+    make_folder(out)
+    info = describe("detect", config, extra={"run_key": key, "asked": settings.digest})
+    write_run(out, info)
+    done = take_up(config, out, photos)
     waiting = [photo for photo in photos if photo.name not in done]
     skipped = finished = len(photos) - len(waiting)
     report = progress or (lambda done, total: None)
     report(finished, len(photos))
-    with RecordWriter(config.out / RECORDS) as writer:
-        for batch in load_batches(waiting, references, config.batch_size):
-            for record in detector.detect(batch):
-                writer.write(record)
+    with RecordWriter(out / RECORDS) as writer:
+        for batch in load_batches(waiting, references, photos_at_a_time(config)):
+            for item, finding in zip(batch, inspector.findings(batch), strict=True):
+                writer.write(artefacts.write(finding, out, item.photo.slug, overlays=config.overlays))
             writer.flush()
             finished += len(batch)
             report(finished, len(photos))
-    return _finish(config, info, skipped=skipped, no_score=detector.no_score)
+    return _finish(config, info, settings, skipped=skipped, no_score=inspector.no_score)
 
 
-def _check(config: DetectConfig) -> None:
-    """Refuse what cannot be, and what would silently be left out."""
-    for name, value in (("batch_size", config.batch_size), ("max_new_tokens", config.max_new_tokens)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}, it must be at least 1")
-    check_segmenter(config.segmenter)
-    if not config.masks and config.segmenter != DetectConfig.segmenter:
-        raise UsageError(f"the segmenter {config.segmenter!r} draws nothing without masks", hint="add --masks")
-
-
-def _finish(config: DetectConfig, info: dict[str, Any], *, skipped: int, no_score: str | None) -> DetectSummary:
+def _finish(
+    config: DetectConfig, info: dict[str, Any], settings: InspectSettings, *, skipped: int, no_score: str | None
+) -> DetectSummary:
+    out = folder_of(config)
     # The run-length masks are the bulk of a record, and neither table nor report needs them.
-    records = [_without_rle(record) for record in read_records(config.out / RECORDS, Detection)]
+    records = [_without_rle(record) for record in read_records(out / RECORDS, Detection)]
     verdicts = Counter(record.verdict for record in records)
     summary = DetectSummary(
         counts={verdict: verdicts[verdict] for verdict in ("anomalous", "normal", "undecided")},
         errors=sum(record.error is not None for record in records),
-        out=config.out,
+        out=out,
         skipped=skipped,
         without_reference=sum(not record.references and record.error is None for record in records)
         if config.references
         else 0,
         no_score=no_score,
     )
-    write_csv(config.out / TABLE, records)
+    write_csv(out / TABLE, records)
     if config.report:
-        head = _report_head(config, info, no_score)
-        write_report(config.out / REPORT, records, images=image_root(config.images), info=head)
+        head = _report_head(config, info, settings, no_score)
+        write_report(out / REPORT, records, images=image_root(config.images), info=head)
     figures = {"counts": summary.counts, "errors": summary.errors, "without_reference": summary.without_reference}
-    write_run(config.out, {**info, **figures, "no_score": no_score})
+    write_run(out, {**info, **figures, "no_score": no_score})
     return summary
 
 
@@ -129,16 +131,31 @@ def _without_rle(record: Detection) -> Detection:
     return record.model_copy(update={"defects": defects})
 
 
-def _report_head(config: DetectConfig, info: dict[str, Any], no_score: str | None) -> dict[str, str]:
+def _report_head(
+    config: DetectConfig, info: dict[str, Any], settings: InspectSettings, no_score: str | None
+) -> dict[str, str]:
     head = {
         "Photos": str(config.images),
         "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         "Model": info["run_key"]["model"],
+        "Mode": config.mode,
+        "Verdict": _verdict_rule(settings),
         "Masks": config.segmenter if config.masks else "none",
         "References": str(config.references) if config.references else "none",
         "Config hash": info["config_hash"],
+        "Protocol": settings.digest,
         "iadr1": info["iadr1"],
     }
     if config.model == "tiny":
         head["Note"] = "tiny is a demonstration trained on drawn pictures, not an inspector of real products"
     return {**head, "No scores": no_score} if no_score else head
+
+
+def _verdict_rule(settings: InspectSettings) -> str:
+    """How a verdict is drawn, in words."""
+    if settings.mode == "think":
+        return "as the model writes"
+    rule = f"anomalous where the score is above {settings.limit:.4g}"
+    if settings.band is not None:
+        rule += f", undecided from {settings.band[0]:.4g} to {settings.band[1]:.4g}"
+    return f"{rule} (calibration {settings.calibration})" if settings.calibration else f"{rule} (not calibrated)"

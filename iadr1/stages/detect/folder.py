@@ -14,26 +14,33 @@ from iadr1.images import file_sha256
 from iadr1.models.base import Engine
 from iadr1.provenance import digest, plain
 from iadr1.records import Detection, done_keys, read_records, write_records
-from iadr1.stages.detect.photos import Photo, image_root
+from iadr1.stages.inspection import InspectSettings, Photo, image_root
 
 RECORDS = "detections.jsonl"
 RUN, REPORT, TABLE = "run.json", "report.html", "summary.csv"
 
-_NOT_RESULTS = frozenset({"out", "overwrite", "batch_size", "device", "attention", "overlays", "report", "glob"})
+_NOT_RESULTS = frozenset(
+    {
+        *("out", "overwrite", "batch_size", "device", "attention", "overlays", "report", "glob"),
+        *("base_url", "key_env", "concurrency", "timeout_s", "retries", "requests_per_minute"),
+    }
+)
 """Settings that may change when a run goes on in the same folder: they do not change what is found."""
 
 
-def run_key(config: DetectConfig, engine: Engine) -> dict[str, str]:
+def run_key(config: DetectConfig, engine: Engine, settings: InspectSettings) -> dict[str, str]:
     """What must be equal for a run to go on in a folder: the settings that decide what is found, and the model.
 
     The model counts with its weights' fingerprint where the engine has one: a folder that was trained again is
     another model under the same name.
     """
-    settings = {key: value for key, value in plain(config).items() if key not in _NOT_RESULTS}
-    settings["images"] = str(image_root(config.images).resolve())
-    settings["references"] = str(config.references.resolve()) if config.references else None
-    settings["segmenter"] = config.segmenter if config.masks else None
-    return {"settings": digest(settings), "model": engine.model, "weights": engine.fingerprint}
+    counting = {key: value for key, value in plain(config).items() if key not in _NOT_RESULTS}
+    counting["images"] = str(image_root(config.images).resolve())
+    counting["references"] = str(config.references.resolve()) if config.references else None
+    counting["segmenter"] = config.segmenter if config.masks else None
+    counting["calibration"] = settings.calibration  # its content, wherever it lies
+    counting["asked"] = settings.digest
+    return {"settings": digest(counting), "model": engine.model, "weights": engine.fingerprint}
 
 
 def check_folder(out: Path) -> None:
@@ -65,7 +72,7 @@ def _no_folder(out: Path, why: str) -> OutputError:
     return OutputError(f"cannot make the folder: {why}", where=str(out), hint="name another folder with --out")
 
 
-def take_up(config: DetectConfig, photos: Sequence[Photo]) -> set[str]:
+def take_up(config: DetectConfig, out: Path, photos: Sequence[Photo]) -> set[str]:
     """The names of the photos that earlier runs have done.
 
     Records of failures are taken out of the file where their photo is about to be looked at again or is gone, and
@@ -76,7 +83,7 @@ def take_up(config: DetectConfig, photos: Sequence[Photo]) -> set[str]:
         DataError: The records cannot be read.
         OutputError: They cannot be written.
     """
-    path, root, again = config.out / RECORDS, image_root(config.images), {photo.name: photo for photo in photos}
+    path, root, again = out / RECORDS, image_root(config.images), {photo.name: photo for photo in photos}
 
     def stale(record: Detection) -> bool:
         if record.error is not None:
@@ -96,14 +103,13 @@ def _sha256(path: Path) -> str | None:
         return None
 
 
-def claim(config: DetectConfig, key: dict[str, str]) -> None:
+def claim(config: DetectConfig, out: Path, key: dict[str, str]) -> None:
     """Make sure the folder is free, holds an unfinished run with the same key, or is cleared for `overwrite`.
 
     Raises:
         UsageError: It holds something else.
         OutputError: It cannot be cleared.
     """
-    out = config.out
     run = out / RUN
     if not run.exists():
         if (out / RECORDS).exists():

@@ -14,7 +14,11 @@ from iadr1.images import find_images, open_image
 from iadr1.stages.inspection.photos import Photo, utf8
 
 MOST_DISTANT = 24
-"""Perceptual hashes of 64 bits that differ in more than this show different products; by chance 32 bits differ."""
+"""A reference in the folder of another product is taken only where its hash of 64 bits differs in no more than this.
+
+By chance 32 bits differ; of the drawn products' normal photos, two of different products differ in at least 22.
+"""
+_BITS = 64
 
 
 class References:
@@ -22,8 +26,9 @@ class References:
 
     Tried in this order, until there are enough: the same path (without suffix) below the folder; in the sub-folder
     that is called as one of the photo's parent folders, the same file name, then the first files; and only where
-    none of these is there, the most similar by perceptual hash. A photo `<id>_test` also finds `<id>_temp` (DeepPCB).
-    No photo is its own reference.
+    none of these is there, the most similar by perceptual hash: those that lie directly in the folder, and those in
+    sub-folders that are very similar. A photo `<id>_test` also finds `<id>_temp` (DeepPCB). No photo is its own
+    reference.
 
     Args:
         folder: A folder of photos, or one photo.
@@ -58,9 +63,9 @@ class References:
         """
         own = photo.path.resolve()
         named = dict.fromkeys(path for path in self._named(photo) if path.resolve() != own)
-        return list(named)[: self.shots] or [path for path in self._similar(image) if path.resolve() != own][
-            : self.shots
-        ]
+        return (
+            list(named)[: self.shots] or [path for path in self._similar(image) if path.resolve() != own][: self.shots]
+        )
 
     def name(self, path: Path) -> str:
         """The reference's path relative to the folder, as it is recorded."""
@@ -79,12 +84,8 @@ class References:
     def _similar(self, image: Image.Image) -> list[Path]:
         """All references that may show the same product, the most similar first."""
         wanted = leaks.perceptual_hash(image)
-        if wanted is None:
-            return []
-        distances = [
-            ((int(wanted, 16) ^ int(found, 16)).bit_count(), path) for path, found in self._hashes if found is not None
-        ]
-        return [path for distance, path in sorted(distances) if distance <= MOST_DISTANT]
+        distances = sorted((_distance(wanted, found), path) for path, found in self._hashes)
+        return [path for distance, path in distances if path.parent == self._root or distance <= MOST_DISTANT]
 
     @cached_property
     def _hashes(self) -> list[tuple[Path, str | None]]:
@@ -97,3 +98,7 @@ def _hash(path: Path) -> str | None:
         return leaks.perceptual_hash(open_image(path))
     except ImageError:  # it is like no photo; one that is named for a photo is told where it is opened
         return None
+
+
+def _distance(a: str | None, b: str | None) -> int:
+    return _BITS if a is None or b is None else (int(a, 16) ^ int(b, 16)).bit_count()

@@ -26,7 +26,7 @@ class InspectSettings:
             about every photo and goes by what it writes; `two-pass` scores every photo and lets the model reason
             about those that are anomalous or uncertain.
         reasoning: `boxes` (AnomalyR1: reasoning, then boxes) or `structured` (IAD-R1: reasoning, place, kind, verdict).
-        shots: Most references shown before a photo.
+        shots: Most references shown before a photo; 0 for none.
         tiles: `off`, `auto`, or columns x rows such as `3x2`.
         max_new_tokens: Longest answer.
         threshold: Scores above it are anomalous; None for `THRESHOLD`.
@@ -39,7 +39,7 @@ class InspectSettings:
 
     mode: str = "two-pass"
     reasoning: str = "boxes"
-    shots: int = 1
+    shots: int = 0
     tiles: str = "off"
     max_new_tokens: int = 512
     threshold: float | None = None
@@ -50,7 +50,7 @@ class InspectSettings:
         for name, value, known in (("mode", self.mode, MODES), ("reasoning", self.reasoning, REASONINGS)):
             if value not in known:
                 raise UsageError(f"no {name} {value!r}", hint=f"known: {', '.join(known)}")
-        for name, number, least in (("shots", self.shots, 1), ("max_new_tokens", self.max_new_tokens, 1)):
+        for name, number, least in (("shots", self.shots, 0), ("max_new_tokens", self.max_new_tokens, 1)):
             if number < least:
                 raise UsageError(f"{name} is {number}, it must be at least {least}")
         read_tiles(self.tiles)

@@ -97,7 +97,7 @@ class Found:
     box: Box
     label: str
     score: float | None
-    window: Window | None = None
+    window: Box | None = None
 
 
 def moved(item: LabelledBox, window: Window, score: float | None) -> Found:

@@ -177,7 +177,9 @@ def tokenized(processor: Any) -> TextTokens:
     # InternVL's processor writes these around each image, in place of the template's mark.
     wraps = hasattr(processor, "start_image_token") and hasattr(processor, "end_image_token")
     names = [getattr(processor, name, None) for name in ("image_token", "video_token")]
-    marks = {processor.tokenizer.convert_tokens_to_ids(name) for name in names if name is not None}
+    # A mark that the tokenizer does not know is no token of its own.
+    known = {processor.tokenizer.convert_tokens_to_ids(name) for name in names if name is not None}
+    marks = known - {processor.tokenizer.unk_token_id}
 
     def count(dialogues: list[Dialogue]) -> list[Counted]:
         texts = [

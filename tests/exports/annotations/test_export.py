@@ -15,9 +15,8 @@ from PIL import Image
 
 from iadr1 import rle
 from iadr1.errors import DataError, Iadr1Error, MissingExtraError, OutputError, UsageError
-from iadr1.exports.annotations import FORMATS, NAMES, find_format
+from iadr1.exports.annotations import FORMATS, NAMES, find_format, reading
 from iadr1.exports.annotations import folder as folders
-from iadr1.exports.annotations import reading
 from iadr1.records import DetectedDefect
 from iadr1.stages import export as stage
 from tests.exports.annotations.world import BOX, Run, decided, defect, make_run, record, scratch, undecided
@@ -117,11 +116,11 @@ def test_the_file_itself_may_be_given(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
-RLE: dict[str, object] = dict(rle.encode(scratch()))
-
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": (bad(defects=[{"label": "x", "box": [0, 0, float("nan"), 9]}]), "2, defect 1: the box 0, 0, nan, 9 is no"),
     "infinite": (bad(defects=[{"label": "x", "box": [0, 0, float("inf"), 9]}]), "the box 0, 0, inf, 9 is no area"),
+    "NaN first": (bad(defects=[{"label": "x", "box": [float("nan"), 0, 9, 9]}]), "the box nan, 0, 9, 9 is no area"),
+    "NaN above": (bad(defects=[{"label": "x", "box": [0, float("nan"), 9, 9]}]), "the box 0, nan, 9, 9 is no area"),
     "reversed": (bad(defects=[{"label": "x", "box": [9, 0, 5, 9]}]), "the box 9, 0, 5, 9 is no area inside the 90x60"),
     "empty": (bad(defects=[{"label": "x", "box": [5, 5, 5, 9]}]), "the box 5, 5, 5, 9 is no area"),
     "outside": (bad(defects=[{"label": "x", "box": [95, 5, 99, 9]}]), "the box 95, 5, 99, 9 is no area"),
@@ -130,6 +129,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no label": (bad(defects=[{"label": " \n", "box": [0, 0, 9, 9]}]), r"the label is ' \n'"),
     "score": (bad(score=1.2), "the score 1.2 is not within 0..1"),
     "NaN score": (bad(score=float("nan")), "the score nan is not within"),
+    "defect score": (bad(defects=[{"label": "x", "box": [0, 0, 9, 9], "score": -1}]), "2, defect 1: the score -1.0 is"),
     "no size": (bad(width=0), "the photo's size is 0x60 px"),
     "upwards": (bad(image="../x.png"), "'../x.png' cannot be the path of a photo"),
     "absolute": (bad(image="/x.png"), "'/x.png' cannot be the path"),
@@ -139,7 +139,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "the mask is 4x4 px, the photo 90x60 px",
     ),
     "mask runs": (
-        bad(defects=[{"label": "x", "box": [0, 0, 9, 9], "mask_rle": {**RLE, "counts": [1]}}]),
+        bad(defects=[{"label": "x", "box": [0, 0, 9, 9], "mask_rle": {"size": [60, 90], "counts": [1]}}]),
         "mask_rle: the runs add up to 1 px",
     ),
     "no mask file": (bad(defects=[{"label": "x", "box": [0, 0, 9, 9], "mask": "masks/gone.png"}]), "no mask"),
@@ -260,6 +260,12 @@ def test_an_export_that_was_stopped_goes_on(
     assert contents(tmp_path / "out") == renamed
 
 
+def test_an_export_that_was_killed_at_once_goes_on(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / f"out/.{folders.MARK}.123.tmp").write_text("{", encoding="utf-8")
+    run.export("labelme", tmp_path / "out")
+
+
 @pytest.mark.parametrize("fmt", FOLDERS)
 def test_a_folder_of_something_else_is_left_alone(run: Run, tmp_path: Path, fmt: str) -> None:
     (tmp_path / "out").mkdir()
@@ -323,6 +329,7 @@ def test_photos_are_linked_or_else_copied(run: Run, tmp_path: Path, monkeypatch:
 
 def test_a_full_disk_is_an_output_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, data: bytes) -> int:
+        self.touch()
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)

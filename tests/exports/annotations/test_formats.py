@@ -115,6 +115,14 @@ def test_coco_is_loaded_by_pycocotools(run: Run, tmp_path: Path) -> None:
     assert [images[name]["verdict"] for name in ("a/1.png", "a/ok.png")] == ["anomalous", "normal"]
 
 
+def test_a_defect_has_its_own_score_or_else_the_photos(tmp_path: Path) -> None:
+    own = BOX.model_copy(update={"score": 0.25})
+    run = make_run(tmp_path, [record("1.png", "anomalous", own, BOX, score=0.5), record("2.png", "anomalous", BOX)])
+    run.export("coco", tmp_path / "d.json")
+    found = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))["annotations"]
+    assert [item.get("score") for item in found] == [0.25, 0.5, None]
+
+
 def test_compressed_runs_are_those_of_pycocotools() -> None:
     library = pytest.importorskip("pycocotools.mask", reason="pycocotools (extra eval) is not installed")
     generator = np.random.default_rng(0)
@@ -276,7 +284,7 @@ def test_label_studio_tasks_fit_their_setup(run: Run, tmp_path: Path) -> None:
     tasks = json.loads(out.read_text(encoding="utf-8"))
     prefix = "/data/local-files/?d="
     assert [unquote(task["data"]["image"].removeprefix(prefix)) for task in tasks] == list(truth())
-    assert "?" not in tasks[3]["data"]["image"].removeprefix(prefix).replace("%3F", "")
+    assert tasks[3]["data"]["image"] == prefix + "a/we%22ird%20%26%20%3Cname%3E%20%C3%BC.png"
     for task, expected in zip(tasks, truth().values(), strict=True):
         (prediction,) = task["predictions"]
         assert prediction["model_version"] == "tiny"
@@ -336,7 +344,7 @@ def test_csv_comes_back_through_our_reader(run: Run, tmp_path: Path) -> None:
     samples = list(csv_reader.scan(Files(decided_only.images), annotations=tmp_path / "decided.csv"))
     check_samples(samples, masks=False)
     run.export("csv", tmp_path / "all.csv")
-    with pytest.raises(DataError, match=r"ZZZ"):
+    with pytest.raises(DataError, match=r"all.csv:8: no label"):
         list(csv_reader.scan(Files(run.images, missing="keep"), annotations=tmp_path / "all.csv"))
 
 

@@ -1,0 +1,211 @@
+"""Asks a model about a batch of photos and reads verdict, reasoning, boxes and masks out of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from iadr1 import prompts, rle
+from iadr1.errors import ImageError, ModelError
+from iadr1.geometry import iou, mask_box
+from iadr1.masks import Segmenter, clean
+from iadr1.models.base import Completion, Engine
+from iadr1.records import DetectedDefect, Detection
+from iadr1.stages.inspection.asking import Look, Scorer, looks_at
+from iadr1.stages.inspection.loading import Loaded
+from iadr1.stages.inspection.photos import utf8
+from iadr1.stages.inspection.settings import InspectSettings
+from iadr1.stages.inspection.tiles import Found, merge, moved
+from iadr1.stages.inspection.verdicts import Reasoned, decide, summarise
+
+MaskArray = NDArray[np.bool_]
+MOST_DEFECTS = 200
+"""Most defects kept of one photo, the first ones: a model that loops shall not fill the memory with masks."""
+_SAME_BOX_IOU = 0.9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in one photo.
+
+    Attributes:
+        record: The result, still without the names of files.
+        image: The photo; None where it could not be read.
+        masks: One boolean array (H, W) for each defect; empty where no masks are drawn.
+    """
+
+    record: Detection
+    image: Image.Image | None = None
+    masks: list[MaskArray] = field(default_factory=list)
+
+
+class Inspector:
+    """Inspects photos.
+
+    Args:
+        engine: The model.
+        settings: How it is asked and how the verdict is drawn.
+        segmenter: Draws the masks of boxes; None for no masks.
+
+    Attributes:
+        no_score: Why photos have no anomaly score; None as long as the engine gives them.
+    """
+
+    def __init__(self, engine: Engine, settings: InspectSettings, *, segmenter: Segmenter | None = None) -> None:
+        self._engine, self._settings, self._segmenter = engine, settings, segmenter
+        self._scorer = Scorer(engine)
+
+    @property
+    def no_score(self) -> str | None:
+        """Why photos have no anomaly score."""
+        return str(self._scorer.failure) if self._scorer.failure is not None else None
+
+    def inspect(self, batch: Sequence[Loaded]) -> list[Finding]:
+        """One finding for each photo, in order. A photo that cannot be looked at has one with an error.
+
+        Raises:
+            ModelError: The model cannot be used, or gives no probabilities and the mode needs them.
+        """
+        return list(self.findings(batch))
+
+    def findings(self, batch: Sequence[Loaded]) -> Iterator[Finding]:
+        """As `inspect`, one by one, so that the masks of only one photo are in memory."""
+        cut = [self._looks(item) for item in batch]
+        looks = [look for found in cut if not isinstance(found, str) for look in found]
+        scores = self._scores(looks)
+        answers = self._answers(looks, scores)
+        for item, found in zip(batch, cut, strict=True):
+            if isinstance(found, str):
+                yield self._failed(item, found)
+            else:
+                yield self._finding(item, found, scores, answers)
+
+    def _looks(self, item: Loaded) -> list[Look] | str:
+        """How the model is shown a photo, or why it cannot be."""
+        if item.image is None:
+            return item.error or "the photo could not be read"
+        try:
+            return looks_at(item, item.image, self._engine.profile, self._settings.tiles)
+        except ImageError as error:
+            return str(error)
+
+    def _scores(self, looks: Sequence[Look]) -> dict[str, float | str]:
+        given = self._scorer.scores([look.request("direct") for look in looks])
+        if self._scorer.scoreless and self._settings.mode != "think":
+            raise ModelError(
+                f"the mode {self._settings.mode!r} needs the probabilities of Yes and No: {self._scorer.failure}",
+                hint="use --mode think, which goes by what the model writes",
+            )
+        return {look.key: score for look, score in zip(looks, given, strict=True)}
+
+    def _answers(self, looks: Sequence[Look], scores: Mapping[str, float | str]) -> dict[str, Completion]:
+        """What the model writes about the looks it has to reason about."""
+        wanted = [look for look in looks if self._reasons(scores[look.key])]
+        if not wanted:
+            return {}
+        requests = [look.request(self._settings.fmt) for look in wanted]
+        completions = self._engine.generate(requests, max_new_tokens=self._settings.max_new_tokens)
+        return {look.key: completion for look, completion in zip(wanted, completions, strict=True)}
+
+    def _reasons(self, score: float | str) -> bool:
+        if self._settings.mode == "two-pass":
+            return not isinstance(score, str) and score > self._settings.suspicious
+        return self._settings.mode == "think"
+
+    # one photo
+
+    def _finding(
+        self, item: Loaded, looks: Sequence[Look], scores: Mapping[str, float | str], answers: Mapping[str, Completion]
+    ) -> Finding:
+        assert item.image is not None
+        asked = [(look, answers[look.key]) for look in looks if look.key in answers]
+        unanswered = next((completion.error for _, completion in asked if completion.error is not None), None)
+        given = [scores[look.key] for look in looks]
+        unscored = next((score for score in given if isinstance(score, str)), None)
+        if unanswered is not None or (unscored is not None and self._settings.mode != "think"):
+            return self._failed(item, unanswered or unscored or "")
+        read = [self._read(look, completion) for look, completion in asked]
+        score = None if unscored is not None else max(score for score in given if not isinstance(score, str))
+        verdict, note = decide(self._settings, score, read)
+        boxes = self._boxes(read, scores)
+        defects, masks = self._defects(item.image, boxes[:MOST_DEFECTS])
+        if len(boxes) > MOST_DEFECTS:
+            note = "; ".join(filter(None, (note, f"only the first {MOST_DEFECTS} of {len(boxes)} boxes are kept")))
+        record = Detection(
+            **self._common(item),
+            verdict=verdict,
+            score=score,
+            defects=tuple(defects),
+            mode="think" if read else "direct",
+            threshold=self._settings.limit if self._settings.mode != "think" else None,
+            tiles=len(looks),
+            seconds=sum(completion.seconds for _, completion in asked),
+            prompt_tokens=sum(completion.prompt_tokens for _, completion in asked),
+            completion_tokens=sum(completion.completion_tokens for _, completion in asked),
+            **summarise(read, note),
+        )
+        return Finding(record, item.image, masks)
+
+    def _read(self, look: Look, completion: Completion) -> Reasoned:
+        return Reasoned(look, prompts.parse(completion.text, self._settings.fmt, frame=look.frame), completion.text)
+
+    def _boxes(self, read: Sequence[Reasoned], scores: Mapping[str, float | str]) -> list[Found]:
+        found = []
+        for look, answer, _ in read:
+            score = scores[look.key]
+            known = None if isinstance(score, str) else score
+            for item in _distinct(answer.boxes or ()):
+                found.append(
+                    Found(item.box, item.label, known) if look.window is None else moved(item, look.window, known)
+                )
+        return found if len(read) < 2 else merge(found)
+
+    def _defects(self, image: Image.Image, boxes: Sequence[Found]) -> tuple[list[DetectedDefect], list[MaskArray]]:
+        plain = [DetectedDefect(label=utf8(item.label), box=item.box, score=item.score) for item in boxes]
+        if self._segmenter is None or not boxes:
+            return plain, []
+        defects, masks = [], []
+        results = self._segmenter.segment(image, [item.box for item in boxes])
+        for defect, result in zip(plain, results, strict=True):
+            cleaned = clean(result, defect.box)
+            around = mask_box(cleaned.mask)
+            known = {
+                "mask_rle": dict(rle.encode(cleaned.mask)),
+                "mask_score": cleaned.score,
+                "mask_source": cleaned.source,
+                "area_px": int(cleaned.mask.sum()),
+                "agreement": iou(defect.box, around) if around is not None else 0.0,
+            }
+            defects.append(defect.model_copy(update=known))
+            masks.append(cleaned.mask)
+        return defects, masks
+
+    def _failed(self, item: Loaded, error: str) -> Finding:
+        return Finding(Detection(**self._common(item), verdict="undecided", error=utf8(error)), item.image)
+
+    def _common(self, item: Loaded) -> dict[str, Any]:
+        width, height = item.image.size if item.image is not None else (0, 0)
+        return {
+            "image": item.photo.name,
+            "image_sha256": item.sha256,
+            "width": width,
+            "height": height,
+            "model": self._engine.model,
+            "references": item.reference_names,
+            "protocol": self._settings.digest,
+            "calibration": self._settings.calibration,
+        }
+
+
+def _distinct(boxes: Sequence[prompts.LabelledBox]) -> list[prompts.LabelledBox]:
+    """The boxes without repetitions: a looping model names one defect again and again (`raw` keeps them all)."""
+    kept: list[prompts.LabelledBox] = []
+    for item in boxes:
+        if all(item.label != other.label or iou(item.box, other.box) < _SAME_BOX_IOU for other in kept):
+            kept.append(item)
+    return kept

@@ -1,0 +1,113 @@
+"""Shards, the settings of a served model, and settings that nothing would read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from iadr1.config import DetectConfig
+from iadr1.errors import UsageError
+from iadr1.models import ServerOptions
+from iadr1.records import Detection, read_records
+from iadr1.stages import detect
+from iadr1.stages.inspection import setup
+from tests.stages.fake_engine import FakeEngine
+
+SERVER = {"engine": "server", "base_url": "http://localhost:1/v1", "family": "qwen2_5_vl"}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for number in range(7):
+        Image.new("RGB", (30, 20), (90, 90, 90)).save(tmp_path / "images" / f"{number}.png")
+    return tmp_path / "images"
+
+
+def _config(images: Path, **values: object) -> DetectConfig:
+    return DetectConfig(images=images, out=images.parent / "out", **values)  # type: ignore[arg-type]
+
+
+def test_shards_share_the_photos_and_each_has_its_folder(images: Path) -> None:
+    config = DetectConfig(images=images, out=images / "out", shard="1/3")
+    found: list[str] = []
+    for number in (1, 2, 3):
+        shard = DetectConfig(images=images, out=images / "out", shard=f"{number}/3")
+        summary = detect.run(shard, engine=FakeEngine())
+        assert summary.out == images / "out" / f"shard-{number}-of-3"
+        found += [record.image for record in read_records(summary.out / "detections.jsonl", Detection)]
+    # The results of one shard inside the folder of the photos are no photos for the next.
+    assert sorted(found) == [f"{number}.png" for number in range(7)]
+    again = FakeEngine()
+    assert detect.run(config, engine=again).skipped in (2, 3)
+    assert again.asked == []
+
+
+@pytest.mark.parametrize(
+    ("shard", "message"), [("3/2", "not written I/N"), ("0/2", "not written I/N"), ("1/8", "7 images cannot be cut")]
+)
+def test_a_shard_that_cannot_be(images: Path, shard: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        detect.run(_config(images, shard=shard), engine=FakeEngine())
+    assert not (images.parent / "out").exists()
+
+
+def test_a_server_gets_its_options_and_more_photos_at_a_time(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(name: str, model: str, options: setup.LoadOptions) -> FakeEngine:
+        asked.append((name, model, options.server))
+        return FakeEngine()
+
+    monkeypatch.setattr(setup, "load_engine", load)
+    config = _config(images, **SERVER, concurrency=3, retries=1, timeout_s=5.0, requests_per_minute=60, key_env="KEY")
+    detect.run(config)
+    options = ServerOptions(SERVER["base_url"], "KEY", "qwen2_5_vl", 3, 5.0, 1, 60)
+    assert asked == [("server", "tiny", options)]
+    assert setup.photos_at_a_time(config) == 12
+    assert setup.photos_at_a_time(_config(images, batch_size=2)) == 2
+
+
+def test_a_photo_the_server_gave_no_answer_for_is_asked_again(images: Path) -> None:
+    engine = FakeEngine(errors={"3.png": "timed out after 5 tries"})
+    summary = detect.run(_config(images), engine=engine)
+    assert (summary.errors, summary.counts["undecided"]) == (1, 1)
+    again = FakeEngine()
+    assert detect.run(_config(images), engine=again).errors == 0
+    assert [request.id for request in again.asked] == ["3.png"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"engine": "server"}, "needs --base-url .for example http"),
+        ({"engine": "server", "base_url": "http://x"}, "name its family with --family"),
+        ({**SERVER, "batch_size": 2}, "--batch-size 2 would not be read: a server is asked as much"),
+        ({**SERVER, "dtype": "float16"}, "--dtype float16 would not be read: it is for --engine local"),
+        ({**SERVER, "concurrency": 0}, "concurrency is 0, it must be at least 1"),
+        ({**SERVER, "timeout_s": 0.0}, "timeout_s is 0.0, it must be above 0"),
+        ({"concurrency": 3}, "--concurrency 3 would not be read: it is for --engine server"),
+        ({"shots": 2}, "--shots 2 would not be read: add --references"),
+        ({"shots": 0, "references": Path("good")}, "shots is 0, it must be at least 1"),
+        ({"mode": "direct", "masks": True}, "'direct' gives no boxes to draw masks in"),
+        ({"mode": "direct", "reasoning": "structured"}, "--reasoning structured would not be read"),
+        ({"reasoning": "structured", "masks": True}, "structured answers hold no boxes"),
+        ({"mode": "think", "threshold": 0.4}, "--threshold 0.4 would not be read: the mode 'think'"),
+        ({"mode": "quick"}, "no mode 'quick'"),
+    ],
+)
+def test_settings_are_refused_before_anything_is_loaded(images: Path, values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        detect.run(_config(images, **values))
+    assert not (images.parent / "out").exists()
+
+
+def test_the_report_says_how_verdicts_were_drawn(images: Path) -> None:
+    summary = detect.run(_config(images, threshold=0.7), engine=FakeEngine())
+    text = (summary.out / "report.html").read_text(encoding="utf-8")
+    assert "anomalous where the score is above 0.7 (not calibrated)" in text
+    run = json.loads((summary.out / "run.json").read_text(encoding="utf-8"))
+    assert run["asked"] == next(iter(read_records(summary.out / "detections.jsonl", Detection))).protocol

@@ -1,0 +1,109 @@
+"""Where large photos are cut, and how the boxes of tiles become one list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iadr1.geometry import Box
+from iadr1.models.base import Request
+from iadr1.prompts import LabelledBox
+from iadr1.stages.inspection import Inspector, InspectSettings, Loaded, Photo, tiles
+from tests.stages.fake_engine import NORMAL, FakeEngine
+
+LEFT, RIGHT = (0, 0, 120, 100), (96, 0, 216, 100)
+"""Two tiles of a photo of 216 x 100 px, side by side, that share 24 columns."""
+
+
+def _found(box: Box, window: tuple[int, int, int, int] | None, label: str = "crack") -> tiles.Found:
+    return tiles.Found(box, label, 0.9, window)
+
+
+def _boxes(*found: tiles.Found) -> list[Box]:
+    return [item.box for item in tiles.merge(found)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "image_wh", "count"),
+    [
+        ("off", (9000, 9000), 0),
+        ("auto", (224, 224), 0),  # 2 : 1, as much as may be lost
+        ("auto", (225, 224), 2),
+        ("auto", (896, 448), 8),
+        ("auto", (99_999, 100), 8),  # never more than 8 a side
+        ("3x2", (50, 50), 6),
+        ("1x1", (50, 50), 0),
+        ("3x2", (2, 1), 2),  # no more tiles than pixels
+    ],
+)
+def test_how_many_tiles(wanted: str, image_wh: tuple[int, int], count: int) -> None:
+    assert len(tiles.windows(wanted, image_wh, (112, 112))) == count
+
+
+@pytest.mark.parametrize("image_wh", [(100, 100), (101, 97), (1920, 1080)])
+@pytest.mark.parametrize("wanted", ["2x2", "3x5", "8x1"])
+def test_tiles_cover_the_photo_and_overlap(wanted: str, image_wh: tuple[int, int]) -> None:
+    covered = np.zeros((image_wh[1], image_wh[0]), dtype=int)
+    found = tiles.windows(wanted, image_wh, (112, 112))
+    for left, top, right, bottom in found:
+        assert 0 <= left < right <= image_wh[0]
+        assert 0 <= top < bottom <= image_wh[1]
+        covered[top:bottom, left:right] += 1
+    assert covered.min() == 1
+    assert covered.max() >= 2
+    (a, b) = sorted({(left, right) for left, _, right, _ in found})[:2]
+    assert (a[1] - b[0]) / (a[1] - a[0]) == pytest.approx(tiles.OVERLAP, abs=0.12)
+
+
+def test_a_defect_across_two_tiles_is_one() -> None:
+    assert _boxes(_found((80, 40, 119, 60), LEFT), _found((97, 42, 150, 58), RIGHT)) == [(80, 40, 150, 60)]
+    # Another kind of defect is another defect.
+    assert len(_boxes(_found((80, 40, 119, 60), LEFT), _found((97, 42, 150, 58), RIGHT, "dent"))) == 2
+    # Neither is cut off by its tile: two defects that touch.
+    assert len(_boxes(_found((60, 40, 112, 60), LEFT), _found((106, 42, 150, 58), RIGHT))) == 2
+
+
+def test_a_defect_seen_twice_is_kept_once_and_tiles_go_before_the_whole() -> None:
+    twice = [_found((100, 10, 112, 20), LEFT), _found((101, 10, 112, 20), RIGHT)]
+    assert _boxes(*twice) == [(100, 10, 112, 20)]
+    assert _boxes(_found((95, 5, 118, 25), None), *twice) == [(100, 10, 112, 20)]
+    assert _boxes(_found((5, 5, 20, 25), None), *twice) == [(100, 10, 112, 20), (5, 5, 20, 25)]
+
+
+def test_boxes_of_one_look_never_drop_each_other() -> None:
+    inside = [_found((10, 10, 60, 60), LEFT), _found((20, 20, 30, 30), LEFT)]
+    assert len(_boxes(*inside)) == 2
+    whole = [_found((10, 10, 60, 60), None), _found((20, 20, 30, 30), None)]
+    assert len(_boxes(*whole)) == 2
+
+
+def test_boxes_of_a_tile_are_moved_to_the_photo() -> None:
+    assert tiles.moved(LabelledBox((1, 2, 3, 4), "dent"), (96, 50, 216, 100), 0.5).box == (97, 52, 99, 54)
+
+
+def test_the_same_part_of_a_reference() -> None:
+    reference = Image.new("RGB", (20, 10))
+    reference.putpixel((19, 9), (255, 0, 0))
+    part = tiles.same_part(reference, (100, 50, 200, 100), (200, 100))
+    assert (part.size, part.getpixel((9, 4))) == ((10, 5), (255, 0, 0))
+    assert tiles.same_part(reference, (0, 0, 5, 5), (100, 100)) is reference  # it shows something else there
+
+
+def test_the_inspector_looks_at_the_whole_and_at_every_tile() -> None:
+    def answer(request: Request) -> str:
+        box = '{"bbox_2d": [28, 28, 56, 84], "label": "scratch"}'
+        return f"<think>There.</think><answer>[{box}]</answer>" if request.id == "a.png#4" else NORMAL
+
+    engine = FakeEngine(default=answer)
+    settings = InspectSettings(mode="think", tiles="2x2", shots=1)
+    image = Image.new("RGB", (216, 108))
+    (finding,) = Inspector(engine, settings).inspect([Loaded(Photo(Path("a.png"), "a.png", "a"), image, (image,))])
+    assert [request.id for request in engine.asked] == ["a.png", *(f"a.png#{number}" for number in range(1, 5))]
+    assert [shown.size for shown in engine.asked[1].images] == [(120, 60), (120, 60)]
+    record = finding.record
+    assert (record.verdict, record.tiles, record.reasoning) == ("anomalous", 5, "Even surface.\n[96,48,216,108] There.")
+    # The last tile begins at (96, 48); the model's 112 x 112 px are its 120 x 60.
+    assert record.defects[0].box == pytest.approx((96 + 30, 48 + 15, 96 + 60, 48 + 45))
