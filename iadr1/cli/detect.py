@@ -52,6 +52,7 @@ def detect(
     segmenter: Annotated[str | None, option(_CONFIG, "segmenter")] = None,
     overlays: Annotated[bool | None, option(_CONFIG, "overlays", "--overlays/--no-overlays")] = None,
     report: Annotated[bool | None, option(_CONFIG, "report", "--report/--no-report")] = None,
+    language: Annotated[str | None, option(_CONFIG, "language")] = None,
     batch_size: Annotated[int | None, option(_CONFIG, "batch_size")] = None,
     max_new_tokens: Annotated[int | None, option(_CONFIG, "max_new_tokens")] = None,
     device: Annotated[str | None, option(_CONFIG, "device")] = None,

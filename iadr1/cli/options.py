@@ -86,6 +86,7 @@ _TEXTS: Mapping[str, str] = {
     "segmenter": "What draws the masks: `grabcut` (no weights), or a SAM 2 folder or hub id.",
     "overlays": "Write the photos with verdict, boxes and masks drawn on them.",
     "report": "Write report.html, one file to open, mail or sign.",
+    "language": "Language that the report opens in: `en`, `de` or `zh`.",
     "overwrite": "Start anew instead of skipping photos that already have a result in --out.",
 }
 
@@ -142,7 +143,7 @@ def option(config: type, field: str, *names: str, text: str | None = None) -> An
         # What can be switched on only is off by default.
         shown = f" (default: {'on' if default else 'off'})" if "/" in "".join(names) else ""
     else:
-        shown = "" if default is None else f" (default: {default})"
+        shown = "" if default in (None, "") else f" (default: {default})"
     return typer.Option(
         *(names or (f"--{field.replace('_', '-')}",)),
         help=(text or _TEXTS[field]) + shown,

@@ -24,7 +24,8 @@ SCORE_EPILOG = (
 COMPARE_EPILOG = (
     "Example: `iadr1 compare runs/base runs/tuned`. Differences are B minus A, with 95 % bootstrap intervals over "
     "images and the p-value of a paired randomisation test by image; single questions by McNemar's exact test.\n\n"
-    "Runs of different protocols are refused unless --across-protocols is given; other samples are always refused."
+    "Runs that were asked differently (protocol, --scoring, domain knowledge) are refused unless --across-protocols is "
+    "given; other samples are always refused."
 )
 
 _Source = Annotated[
@@ -104,7 +105,7 @@ def compare(
     ] = None,
     partial: _Partial = False,
     across_protocols: Annotated[
-        bool, typer.Option("--across-protocols", help="Compare runs of different protocols.", metavar="")
+        bool, typer.Option("--across-protocols", help="Compare runs that were asked differently.", metavar="")
     ] = False,
     seed: _Seed = None,
 ) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 # Under torchrun only the first process shows anything.
 _OTHER_RANK = os.environ.get("RANK", "0") != "0"
@@ -66,7 +67,9 @@ def _bars(*extra: TextColumn) -> Iterator[tuple[Progress, Callable[[], None]]]:
     """
     # Figures take the room of the bar, so that the time left is in sight on 80 columns.
     drawn = BarColumn(bar_width=6 if extra else 40)
-    columns = (TextColumn("{task.description}"), drawn, MofNCompleteColumn(), TimeRemainingColumn(), *extra)
+    counts = MofNCompleteColumn(table_column=Column(min_width=7, no_wrap=True))
+    left = TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True))
+    columns = (TextColumn("{task.description}"), drawn, counts, left, *extra)
     progress = Progress(*columns, console=err)
     waiting = err.status("getting ready")
 
@@ -125,7 +128,7 @@ def train_bar(steps: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
             "flat_groups": "flat {:.0%}",
         }
         # There is no KL where beta is 0.
-        return "  ".join(form.format(figures[name]) for name, form in shown.items() if name in figures)
+        return " ".join(form.format(figures[name]) for name, form in shown.items() if name in figures)
 
     with _figures_bar(steps, text) as advance:
         yield advance

@@ -37,7 +37,7 @@ class DetectConfig(InspectConfig):
     """`iadr1 detect IMAGES`: verdict, reasoning, boxes and masks for every photo.
 
     `mode` is `direct`, `think` or `two-pass`; `reasoning` is `boxes` or `structured`. Scores above `threshold` are
-    anomalous; a `calibration` brings its own. `shard` is `i/n`, counted from 1.
+    anomalous; a `calibration` brings its own. `language` is that of the report. `shard` is `i/n`, counted from 1.
     """
 
     images: Path = Path("images")
@@ -51,6 +51,7 @@ class DetectConfig(InspectConfig):
     segmenter: str = "grabcut"
     overlays: bool = True
     report: bool = True
+    language: str = "en"
     max_new_tokens: int = 512
     shard: str | None = None
     overwrite: bool = False

@@ -41,6 +41,11 @@ def check_segmenter(choice: str) -> None:
     Raises:
         UsageError: It is neither a name of `SEGMENTERS`, nor a folder, nor a hub id.
     """
+    if choice not in SEGMENTERS and Path(choice).is_file():
+        raise UsageError(
+            f"the segmenter {choice!r} is a file, not a folder",
+            hint="a checkpoint of Meta becomes one with: iadr1 model convert-sam2 FILE --out FOLDER",
+        )
     if choice not in SEGMENTERS and not Path(choice).is_dir() and not _HUB_ID.fullmatch(choice):
         raise UsageError(
             f"no segmenter {choice!r}",

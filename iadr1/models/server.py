@@ -6,9 +6,9 @@ What the servers take and how they differ is written down in docs/evaluation.md,
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from iadr1.models.server_loop import BackgroundLoop
 from iadr1.models.server_pace import Pace
 from iadr1.models.server_replies import Reply, UnusableReplyError, read_reply, word_probabilities
 from iadr1.models.server_requests import Dialect, Encoder, chat, check_requests, data_url
-from iadr1.models.server_setup import CONNECT_S, UNKNOWN_FAMILY, check_options, key_headers, open_client
+from iadr1.models.server_setup import CONNECT_S, UNKNOWN_FAMILY, check_options, key_headers, open_client, read_key
 
 T = TypeVar("T")
 
@@ -52,7 +52,8 @@ class ServerEngine:
         fingerprint: `server:` and the model's name: a server says no more about its weights.
 
     Raises:
-        ModelChoiceError: No address, or one without http:// or https://; a number out of range; an unknown family.
+        ModelChoiceError: No address, or one that cannot be asked or that holds a password; a key that cannot be sent;
+            a number out of range; an unknown family.
         MissingExtraError: The package `openai` is not installed.
     """
 
@@ -65,7 +66,7 @@ class ServerEngine:
         family = self._options.family
         self.profile = PROFILES[check_family(family)] if family else UNKNOWN_FAMILY
         self.fingerprint = f"server:{model}"
-        key = os.environ.get(self._options.key_env, "").strip()
+        key = read_key(self._options.key_env)
         self._place = Place(self._options.base_url, self._options.key_env, key, model)
         self._client = open_client(self._options, key)
         self._headers = key_headers(key)
@@ -74,6 +75,7 @@ class ServerEngine:
         self._answered = 0
         self._unreached = 0  # failures to connect since the last answer
         self._lost = 0  # requests given up after all tries
+        self._refusals: Counter[str] = Counter()  # until the first answer: refusals by their words
         self._patience = 0  # how many of these are enough to give up, where nothing was ever answered
         self._weighs = False  # it has given probabilities
         self._loop: BackgroundLoop | None = None
@@ -206,8 +208,13 @@ class ServerEngine:
 
         Raises:
             RequestFaultError: There is none left.
+            ModelError: So many requests got none that the rest would not either.
         """
         if fault.kind == "refused":
+            if not self._answered:
+                self._refusals[fault.reason] += 1
+                if (count := self._refusals[fault.reason]) >= self._patience:
+                    raise nothing_answered(self._place, count, fault)
             raise fault
         if tries > self._options.retries:
             if self._unreached > self._options.retries:
@@ -251,7 +258,8 @@ class ServerEngine:
             async with asyncio.timeout(CONNECT_S):
                 page = await self._client.models.list(extra_headers=self._headers)
             return sorted(str(model.id) for model in page.data)
-        except (openai.OpenAIError, TimeoutError, AttributeError, TypeError):  # whatever stands at this address
+        # Whatever stands at this address.
+        except (openai.OpenAIError, TimeoutError, AttributeError, TypeError, ValueError, RecursionError):
             return None
 
 

@@ -21,7 +21,9 @@ LONGEST_WAIT_S = 600.0
 """The longest pause that a server may ask for; an empty quota is not waited for."""
 
 _NO_IMAGES = re.compile(
-    r"not a multimodal model|(?:not|that) support (?:\w+ ){0,2}(?:image|images|vision|multimodal|image_url)\b"
+    r"not a multimodal model|(?:not|that) (?:support|accept) (?:\w+ ){0,2}(?:images?|vision|multimodal|image_url)\b"
+    # Not "images larger than 20 MB": that is about one image.
+    r"(?! (?:\w+ )?(?:larger|bigger|smaller|wider|higher|above|below|over|of|with|than)\b)"
     r"|image_url is only supported by|\bimages?(?: inputs?)? (?:is|are) not supported|unknown variant `?image_url"
     r"|unsupported content (?:part )?type:? .{0,3}image_url|content must be a string|at most 0 image",
     re.IGNORECASE,

@@ -53,7 +53,7 @@ def read_reply(body: str) -> Reply:
     """
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second: brackets within brackets without end
         raise UnusableReplyError(f"the answer is not JSON: {brief(body) or 'it is empty'!r}") from error
     if not isinstance(value, dict):
         raise UnusableReplyError(f"the answer is no JSON object: {brief(body)!r}")

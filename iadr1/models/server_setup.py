@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from iadr1.models.profiles import PROFILES
 
 if TYPE_CHECKING:
     import openai
+
+_EXAMPLE = "--base-url http://localhost:8000/v1, for example"
 
 CONNECT_S = 10.0
 """Seconds to wait for a connection, where the time-out of an answer is not shorter."""
@@ -109,6 +112,21 @@ def open_client(options: ServerOptions, key: str) -> openai.AsyncOpenAI:
     )
 
 
+def read_key(name: str) -> str:
+    """The key in an environment variable; empty where there is none.
+
+    Raises:
+        ModelChoiceError: It holds what no header can be sent with; of the key itself nothing is told.
+    """
+    key = os.environ.get(name, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ModelChoiceError(
+            f"the key in the environment variable {name} holds a line break or another character that no key has",
+            hint=f"export {name}=... anew with the key alone",
+        )
+    return key
+
+
 def key_headers(key: str) -> dict[str, Any]:
     """Headers for each request: where there is no key, none is sent."""
     import openai
@@ -120,18 +138,11 @@ def check_options(options: ServerOptions | None) -> ServerOptions:
     """The options, if they can be used.
 
     Raises:
-        ModelChoiceError: No address, or one without http:// or https://; a number out of range.
+        ModelChoiceError: No address, or one that cannot be asked or that holds a password; a number out of range.
     """
     if options is None or not options.base_url:
-        raise ModelChoiceError(
-            "the engine 'server' needs an address", hint="--base-url http://localhost:8000/v1, for example"
-        )
-    parts = urlsplit(options.base_url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ModelChoiceError(
-            f"the address {options.base_url!r} does not begin with http:// or https://",
-            hint="--base-url http://localhost:8000/v1, for example",
-        )
+        raise ModelChoiceError("the engine 'server' needs an address", hint=_EXAMPLE)
+    _check_address(options.base_url)
     for name, value, least in (
         ("concurrency", options.concurrency, 1),
         ("retries", options.retries, 0),
@@ -142,3 +153,22 @@ def check_options(options: ServerOptions | None) -> ServerOptions:
     if not options.timeout_s > 0:
         raise ModelChoiceError(f"timeout_s is {options.timeout_s}, it must be above 0")
     return options
+
+
+def _check_address(address: str) -> None:
+    """Refuse what cannot be an API's address, and what is stored with a run and must not hold a secret."""
+    # Looked for in the whole text: what stands before it is a password even where the rest is no address.
+    if "@" in address:
+        raise ModelChoiceError(
+            "the address of --base-url holds an '@': a user or password in it would be stored with the run",
+            hint="leave it out; put the key into an environment variable and name that with --key-env",
+        )
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half of an IPv6 address
+        usable = False
+    if not usable:
+        raise ModelChoiceError(
+            f"the address {address!r} is not http:// or https://, a host and, if need be, a port", hint=_EXAMPLE
+        )

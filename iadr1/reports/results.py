@@ -96,12 +96,13 @@ def run_name(metrics: Metrics) -> str:
 
 
 def protocol_name(metrics: Metrics) -> str:
-    """The protocol of a run in words: name, version and hash, as far as they are known."""
+    """The protocol of a run in words: name, version, hash, and how answers were taken where that was not as text."""
     protocol = metrics["protocol"]
     if not protocol or not protocol["hash"]:
         return "protocol not stated"
     named = f"{protocol['name']} v{protocol['version']} " if protocol["name"] else ""
-    return f"protocol {named}{protocol['hash']}"
+    scoring = metrics.get("scoring") or "text"
+    return f"protocol {named}{protocol['hash']}{'' if scoring == 'text' else f', {scoring}'}"
 
 
 def _own_name(metrics: Metrics) -> str:

@@ -69,7 +69,7 @@ def test_the_training_bar_shows_reward_and_parse_rate(screen: io.StringIO) -> No
     with terminal.train_bar(40) as show:
         show({"step": 7.0, "reward": 0.5, "parse_rate": 0.975, "loss": 0.1})
     assert "7/40" in screen.getvalue()
-    assert "reward 0.500  parsed 98%" in screen.getvalue()
+    assert "reward 0.500 parsed 98%" in screen.getvalue()
 
 
 def test_the_training_bar_shows_kl_length_and_flat_groups_where_they_are_known(screen: io.StringIO) -> None:
@@ -77,7 +77,7 @@ def test_the_training_bar_shows_kl_length_and_flat_groups_where_they_are_known(s
         show(
             {"step": 1.0, "reward": 0.5, "parse_rate": 1.0, "kl": 0.0123, "completion_length": 31.4, "flat_groups": 0.5}
         )
-    assert "reward 0.500  parsed 100%  KL 0.0123  31 tokens  flat 50%" in screen.getvalue()
+    assert "reward 0.500 parsed 100% KL 0.0123 31 tokens flat 50%" in screen.getvalue()
 
 
 def test_the_loss_bar_shows_the_loss_and_the_steps_that_epochs_make(screen: io.StringIO) -> None:

@@ -338,6 +338,12 @@ def test_unknown_segmenter_names_the_known_ones() -> None:
     assert set(SEGMENTERS) == {"grabcut", "sam2"}
 
 
+def test_a_checkpoint_of_meta_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    (tmp_path / "sam2.1_hiera_tiny.pt").touch()
+    with pytest.raises(UsageError, match=r"is a file, not a folder \(.*iadr1 model convert-sam2"):
+        load_segmenter(str(tmp_path / "sam2.1_hiera_tiny.pt"))
+
+
 def test_missing_package_names_the_extra(tiny_sam2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sam2, "find_spec", lambda name: None if name == "torchvision" else object())
     with pytest.raises(MissingExtraError, match=r"'torchvision' \(install it with: pip install \"iadr1\[masks\]\""):

@@ -41,7 +41,7 @@ def test_neighbours_share_a_crop_and_far_boxes_do_not() -> None:
 
 
 def test_a_tiny_box_gets_a_crop_of_its_own_beside_a_larger_neighbour() -> None:
-    shown = plan_views({0: (1000.0, 1000.0, 1200.0, 1200.0), 1: (1050.0, 1050.0, 1060.0, 1060.0)}, PHOTO, grid=GRID)
+    shown = plan_views({0: (1000.0, 1000.0, 1150.0, 1150.0), 1: (1050.0, 1050.0, 1060.0, 1060.0)}, PHOTO, grid=GRID)
     assert [view.boxes for view in shown] == [[0], [1]]
 
 

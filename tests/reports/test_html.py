@@ -196,12 +196,12 @@ def test_pictures_with_and_without_findings_are_inside(tmp_path: Path) -> None:
     Image.new("RGB", (1800, 1200), (30, 30, 200)).save(tmp_path / "overlays" / "photo.png")
     record = Detection(image="photo.png", verdict="anomalous", overlay="overlays/photo.png", defects=(_defect(),))
     clean = record.model_copy(update={"defects": (), "verdict": "normal"})
-    one, other = _data(_report(tmp_path, record, clean))
+    one, other, bare = _data(_report(tmp_path, record, clean, clean.model_copy(update={"overlay": None})))
     overlay, plain = (np.asarray(_picture(uri))[5, 5] for uri in one["pictures"])
     assert _picture(one["pictures"][0]).size == (1280, 853)
     assert overlay[2] > 150 > overlay[0]
     assert plain[0] > 150 > plain[2]
-    assert len(other["pictures"]) == 1, "the same with and without"
+    assert len(other["pictures"]) == len(bare["pictures"]) == 1, "the same with and without"
 
 
 def test_without_an_overlay_the_photo_is_drawn_on_and_a_lost_one_is_left_out(tmp_path: Path) -> None:

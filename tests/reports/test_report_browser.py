@@ -169,6 +169,7 @@ def test_a_card_shows_score_threshold_and_defects(reader: Reader, report: Path) 
         "900 px",
     ):
         assert part in card, part
+    assert not reader.page.is_visible("#clean")
     assert "no answer" in reader.card("odd.png").inner_text()
     assert "no picture" in reader.card("gone.png").inner_text()
     assert reader.card("ng2.png").locator("svg .tick").get_attribute("x") == "597"
@@ -300,6 +301,9 @@ def test_hostile_text_runs_nothing_loads_nothing_and_is_shown(reader: Reader, tm
     assert reader.page.locator("article .reason").first.text_content() == HOSTILE
     assert HOSTILE in str(reader.page.locator("td bdi").first.text_content())
     assert reader.page.locator("article script, article a, iframe, dl img").count() == 0
+    reader.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert reader.page.locator("#paper .decided").all_text_contents() == ["Review: not reviewed"] * 2
+    reader.page.evaluate("dispatchEvent(new Event('afterprint'))")
     reader.page.locator("article button.accept").first.click()
     reader.page.locator("article button.reject").last.click()
     reader.page.reload()
@@ -338,6 +342,7 @@ def test_labels_change_language_and_the_models_text_does_not(reader: Reader, rep
 def test_nothing_found_is_said(reader: Reader, tmp_path: Path, records: list[Detection], said: str) -> None:
     write_report(tmp_path / "a.html", records, images=tmp_path, info=INFO)
     assert reader.open(tmp_path / "a.html").text("#clean") == said
+    assert reader.page.is_visible("#clean")
     assert "Pictures inside this file: 0 of" in reader.text("#embedded")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from iadr1.config import DetectConfig
 from iadr1.errors import UsageError
-from iadr1.models import ServerOptions
+from iadr1.models import LoadOptions, ServerOptions
 from iadr1.records import Detection, read_records
 from iadr1.stages import detect
 from iadr1.stages.inspection import setup
@@ -58,7 +59,7 @@ def test_a_shard_that_cannot_be(images: Path, shard: str, message: str) -> None:
 def test_a_server_gets_its_options_and_more_photos_at_a_time(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def load(name: str, model: str, options: setup.LoadOptions) -> FakeEngine:
+    def load(name: str, model: str, options: LoadOptions) -> FakeEngine:
         asked.append((name, model, options.server))
         return FakeEngine()
 
@@ -96,6 +97,8 @@ def test_a_photo_the_server_gave_no_answer_for_is_asked_again(images: Path) -> N
         ({"mode": "direct", "reasoning": "structured"}, "--reasoning structured would not be read"),
         ({"reasoning": "structured", "masks": True}, "structured answers hold no boxes"),
         ({"mode": "think", "threshold": 0.4}, "--threshold 0.4 would not be read: the mode 'think'"),
+        ({"language": "fr"}, "'fr'"),
+        ({"language": "de", "report": False}, "--language de would not be read: no report"),
         ({"mode": "quick"}, "no mode 'quick'"),
     ],
 )
@@ -106,8 +109,11 @@ def test_settings_are_refused_before_anything_is_loaded(images: Path, values: di
 
 
 def test_the_report_says_how_verdicts_were_drawn(images: Path) -> None:
-    summary = detect.run(_config(images, threshold=0.7), engine=FakeEngine())
+    summary = detect.run(_config(images, threshold=0.7, language="de"), engine=FakeEngine())
     text = (summary.out / "report.html").read_text(encoding="utf-8")
-    assert "anomalous where the score is above 0.7 (not calibrated)" in text
+    assert re.search(r"Schwelle</dt><dd>0\.7</dd>", text)
+    assert "Kalibrierung</dt>" not in text
     run = json.loads((summary.out / "run.json").read_text(encoding="utf-8"))
-    assert run["asked"] == next(iter(read_records(summary.out / "detections.jsonl", Detection))).protocol
+    protocol = next(iter(read_records(summary.out / "detections.jsonl", Detection))).protocol
+    assert run["asked"] == protocol
+    assert f"<dd>{protocol}</dd>" in text

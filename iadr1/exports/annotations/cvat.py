@@ -53,10 +53,15 @@ def _is_tagged(entry: Entry) -> bool:
 def _meta(job: Job, tags: Sequence[str]) -> Iterator[str]:
     yield f"<meta><task><name>iadr1 detect</name><size>{job.total}</size><mode>annotation</mode><labels>\n"
     for label in job.labels:
-        yield f"<label><name>{escape(label)}</name><type>any</type><attributes>{_SCORE}</attributes></label>\n"
+        yield _label(label, "any", _SCORE)
     for tag in tags:
-        yield f"<label><name>{escape(tag)}</name><type>tag</type><attributes></attributes></label>\n"
+        yield _label(tag, "tag", "")
     yield "</labels></task></meta>\n"
+
+
+def _label(name: str, kind: str, attributes: str) -> str:
+    inside = {"name": escape(name), "type": kind, "attributes": attributes}
+    return f"<label>{''.join(f'<{key}>{text}</{key}>' for key, text in inside.items())}</label>\n"
 
 
 _SCORE = (

@@ -120,7 +120,7 @@ def _finish(
     write_csv(out / TABLE, records)
     if config.report:
         head = _report_head(config, info, settings, no_score)
-        write_report(out / REPORT, records, images=image_root(config.images), info=head)
+        write_report(out / REPORT, records, images=image_root(config.images), info=head, language=config.language)
     figures = {"counts": summary.counts, "errors": summary.errors, "without_reference": summary.without_reference}
     write_run(out, {**info, **figures, "no_score": no_score})
     return summary
@@ -138,8 +138,9 @@ def _report_head(
         "Photos": str(config.images),
         "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         "Model": info["run_key"]["model"],
+        "Weights": info["run_key"]["weights"],
         "Mode": config.mode,
-        "Verdict": _verdict_rule(settings),
+        **_verdict_rule(settings),
         "Masks": config.segmenter if config.masks else "none",
         "References": str(config.references) if config.references else "none",
         "Config hash": info["config_hash"],
@@ -151,11 +152,11 @@ def _report_head(
     return {**head, "No scores": no_score} if no_score else head
 
 
-def _verdict_rule(settings: InspectSettings) -> str:
-    """How a verdict is drawn, in words."""
+def _verdict_rule(settings: InspectSettings) -> dict[str, str]:
+    """What verdicts were drawn with; nothing where they are as the model writes."""
     if settings.mode == "think":
-        return "as the model writes"
-    rule = f"anomalous where the score is above {settings.limit:.4g}"
+        return {}
+    rule = {"Threshold": f"{settings.limit:.6g}"}
     if settings.band is not None:
-        rule += f", undecided from {settings.band[0]:.4g} to {settings.band[1]:.4g}"
-    return f"{rule} (calibration {settings.calibration})" if settings.calibration else f"{rule} (not calibrated)"
+        rule["Undecided between"] = f"{settings.band[0]:.6g} and {settings.band[1]:.6g}"
+    return {**rule, "Calibration": settings.calibration} if settings.calibration else rule

@@ -21,7 +21,7 @@ RUN, REPORT, TABLE = "run.json", "report.html", "summary.csv"
 
 _NOT_RESULTS = frozenset(
     {
-        *("out", "overwrite", "batch_size", "device", "attention", "overlays", "report", "glob"),
+        *("out", "overwrite", "batch_size", "device", "attention", "overlays", "report", "language", "glob"),
         *("base_url", "key_env", "concurrency", "timeout_s", "retries", "requests_per_minute"),
     }
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from iadr1.config import DetectConfig
 from iadr1.masks import check_segmenter
+from iadr1.reports.words import words
 from iadr1.stages.inspection import InspectSettings, Photo, read_calibration
 from iadr1.stages.inspection.setup import check_config, refuse_unread
 from iadr1.stages.scoring import read_shard, shard_images
@@ -25,6 +26,7 @@ def check_settings(config: DetectConfig, *, engine_given: bool) -> None:
     check_config(config, engine_given=engine_given, computes=config.masks)
     _inspect_settings(config)
     check_segmenter(config.segmenter)
+    words(config.language)
     folder_of(config)
     rules: list[tuple[tuple[str, ...], bool, str]] = [
         (("segmenter",), not config.masks, "nothing is drawn without masks, add --masks"),
@@ -33,6 +35,7 @@ def check_settings(config: DetectConfig, *, engine_given: bool) -> None:
         (("reasoning", "max_new_tokens"), config.mode == "direct", "in the mode 'direct' the model writes nothing"),
         (("threshold", "calibration"), config.mode == "think", "the mode 'think' goes by what the model writes"),
         (("threshold",), config.calibration is not None, "the calibration has one"),
+        (("language",), not config.report, "no report is written"),
     ]
     for names, unread, why in rules:
         for name in names:

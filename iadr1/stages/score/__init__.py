@@ -86,11 +86,12 @@ def compare(
         a: The first run, as for `score`.
         b: The second run.
         settings: How both are read; with `partial` the questions both have answered are compared.
-        across_protocols: Compare runs that were asked under different protocols.
+        across_protocols: Compare runs that were asked under different protocols, with other domain knowledge, or whose
+            answers were taken in another way (`scoring`).
         out: Folder for `compare.json`, `compare.md` and `compare.tex`; nothing is written without it.
 
     Raises:
-        UsageError: The runs are of different data versions, or of different protocols; or boxes were asked for.
+        UsageError: The runs are of different data versions, or asked differently; or boxes were asked for.
         DataError: They have not answered the same questions, and `partial` is off.
         OutputError: The folder cannot be written to.
     """
@@ -102,7 +103,8 @@ def compare(
         _refuse_difference("data", "sha256", first, second, hint="compare runs on the same samples file")
         if not across_protocols:
             hint = "--across-protocols compares them nevertheless"
-            _refuse_difference("protocol", "hash", first, second, hint=hint)
+            for what, key in (("protocol", "hash"), ("scoring", ""), ("domain_knowledge", "")):
+                _refuse_difference(what, key, first, second, hint=hint)
         for one, other in ((first, second), (second, first)):
             gaps = scoring.find_gaps(list(other.items), list(one.items))
             scoring.refuse_gaps(gaps, one.path, partial=settings.partial)
@@ -141,11 +143,14 @@ def _load(path: Path, settings: ScoreSettings) -> Loaded:
 def _seed(settings: ScoreSettings, loaded: Loaded) -> int:
     if settings.seed is not None:
         return settings.seed
-    seed = loaded.runs[0].entry("config").get("seed")
-    return seed if isinstance(seed, int) else 0
+    seed = loaded.runs[0].whole("seed", least=0)
+    return seed if seed is not None else 0
 
 
 def _refuse_difference(what: str, key: str, a: Loaded, b: Loaded, *, hint: str) -> None:
-    values = [(run.about[what] or {}).get(key) for run in (a, b)]
+    """Raise where an entry of `about`, or with `key` what it holds under it, is not the same."""
+    entries = [run.about.get(what) for run in (a, b)]
+    values = [(entry or {}).get(key) for entry in entries] if key else entries
     if values[0] != values[1]:
-        raise UsageError(f"{a.path} is of the {what} {values[0]}, {b.path} of the {what} {values[1]}", hint=hint)
+        name = what.replace("_", " ")
+        raise UsageError(f"{a.path} is of the {name} {values[0]}, {b.path} of the {name} {values[1]}", hint=hint)

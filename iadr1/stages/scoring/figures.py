@@ -21,6 +21,7 @@ from iadr1.stages.scoring.loading import Loaded
 from iadr1.stages.scoring.quality import anomaly_quality, grounding_quality
 from iadr1.stages.scoring.reading import Item
 from iadr1.stages.scoring.rows import given, records, row
+from iadr1.stages.scoring.runs import RunInfo
 from iadr1.stages.scoring.splits import INCLUDED, splits
 
 FOUND_AT = "acc@0.5"
@@ -60,7 +61,7 @@ def run_figures(loaded: Loaded, context: Context, *, seed: int) -> dict[str, Any
         "doubled": len(loaded.gaps.doubled),
         "seed": seed,
         **_counted(items),
-        **(_usage(items, loaded.runs[0].entry("config")) if loaded.records is None else {}),
+        **(_usage(items, loaded.runs[0]) if loaded.records is None else {}),
         **figures,
         "splits": parts,
         **({"notes": context.notes} if context.notes else {}),
@@ -99,7 +100,7 @@ def _counted(items: Sequence[Item]) -> dict[str, Any]:
     }
 
 
-def _usage(items: Sequence[Item], config: Mapping[str, Any]) -> dict[str, Any]:
+def _usage(items: Sequence[Item], run: RunInfo) -> dict[str, Any]:
     """What the answers took; `cost` in the currency of the prices, where the run names one."""
     prompt = sum(item.answer.prompt_tokens for item in items)
     completion = sum(item.answer.completion_tokens for item in items)
@@ -107,7 +108,7 @@ def _usage(items: Sequence[Item], config: Mapping[str, Any]) -> dict[str, Any]:
         "tokens": {"prompt": prompt, "completion": completion},
         "seconds": round(sum(item.answer.seconds for item in items), 2),
     }
-    prices = config.get("price_prompt") or 0.0, config.get("price_completion") or 0.0
+    prices = run.price("price_prompt"), run.price("price_completion")
     if any(prices):
         used["cost"] = round((prompt * prices[0] + completion * prices[1]) / _MILLION, 6)
     return used

@@ -74,6 +74,7 @@ def load(path: Path, *, data: Path | None = None, partial: bool = False) -> Load
     # Of several answers with one key the first counts: it is put in last.
     by_key = dict(zip(reversed(keys), reversed(answers), strict=True))
     _check_known(path, data, [key for key in dict.fromkeys(keys) if key not in wanted])
+    _check_orders(parts, answers, wanted)
     gaps = find_gaps(list(wanted), keys, shards=absent)
     refuse_gaps(gaps, path, partial=partial)
     items = {key: Item(question, by_key[key]) for key, question in wanted.items() if key in by_key}
@@ -86,6 +87,7 @@ def load(path: Path, *, data: Path | None = None, partial: bool = False) -> Load
         "protocol": {**{key: run.entry("protocol").get(key) for key in ("name", "version")}, "hash": protocol},
         "shots": run.definition.get("shots", run.entry("config").get("shots")),
         "scoring": run.values.get("scoring", run.entry("config").get("scoring")),
+        "domain_knowledge": run.values.get("domain_knowledge"),
         "data": {"path": str(data), "sha256": digest},
         "predictions": _described(path, parts),
     }
@@ -152,6 +154,28 @@ def _check_truth(data: Path, questions: Sequence[Question]) -> None:
                 f"{sorted(offered(question))}",
                 where=str(data),
             )
+
+
+def _check_orders(parts: Sequence[Path], answers: Sequence[Answer], wanted: Mapping[str, Question]) -> None:
+    """Refuse an order that is none of the question's options, which a file that was changed may have."""
+    for place, answer in enumerate(answers):
+        if answer.order and sorted(answer.order) != sorted("".join(wanted[answer.key].options)):
+            raise DataError(
+                f"the order {answer.order!r} of the answer {answer.key!r} is none of the options "
+                f"{', '.join(wanted[answer.key].options) or '(there are none)'}",
+                where=_line(parts, place),
+                hint="delete the line, and 'iadr1 eval' asks the question again",
+            )
+
+
+def _line(parts: Sequence[Path], place: int) -> str:
+    """File and line of the answer at a place, counted from 0 over all parts."""
+    for part in parts:
+        number = len(read_answers(part))
+        if place < number:
+            return f"{part}:{place + 1}"
+        place -= number
+    return str(parts[-1])
 
 
 def _check_known(path: Path, data: Path, strange: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,9 +79,44 @@ class RunInfo:
 
     @property
     def shard(self) -> Shard | None:
-        """The part of the questions that was asked; None for all."""
+        """The part of the questions that was asked; None for all.
+
+        Raises:
+            DataError: The run names a part that cannot be.
+        """
         text = self.entry("config").get("shard")
-        return read_shard(text) if isinstance(text, str) else None
+        if text is None:
+            return None
+        try:
+            return read_shard(str(text))
+        except UsageError as error:
+            raise DataError(error.message, where=str(self.path)) from error
+
+    def whole(self, name: str, *, least: int) -> int | None:
+        """A setting that is a whole number; None where it is not set.
+
+        Raises:
+            DataError: It is none, or below `least`.
+        """
+        value = self.entry("config").get(name)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise DataError(f"its {name} is {value!r}, not a whole number from {least}", where=str(self.path))
+        return value
+
+    def price(self, name: str) -> float:
+        """A price for a million tokens; 0 where it is not set.
+
+        Raises:
+            DataError: It is no number, or below 0.
+        """
+        value = self.entry("config").get(name)
+        if value is None:
+            return 0.0
+        if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value >= 0):
+            raise DataError(f"its {name} is {value!r}, not a number from 0", where=str(self.path))
+        return float(value)
 
     @property
     def conditions(self) -> Mapping[str, object]:
@@ -91,7 +127,10 @@ class RunInfo:
             "the model": self.values.get("model_fingerprint"),
             "the data": self.data[1] if self.data else None,
             "the leak manifest": self.entry("leaks").get("sha256"),
-            **{name: config.get(name) for name in ("limit", "seed", "scoring", "dtype")},
+            "the domain knowledge": self.values.get("domain_knowledge"),
+            "the score prompt": self.values.get("score_prompt"),
+            "dtype": self.values.get("dtype", config.get("dtype")),
+            **{name: config.get(name) for name in ("limit", "seed", "scoring")},
         }
 
     def asked(self, questions: Sequence[Question], *, whole: bool = False) -> list[Question]:
@@ -103,15 +142,17 @@ class RunInfo:
         Args:
             questions: All of the samples file.
             whole: Those of all shards.
+
+        Raises:
+            DataError: The limit, its seed or the shard cannot be.
         """
         if self.definition.get("questions") == "first":
             first = {question.image: question for question in reversed(questions)}
             questions = [question for question in questions if first[question.image] is question]
-        limit, seed = self.entry("config").get("limit"), self.entry("config").get("seed")
-        if isinstance(limit, int) and not isinstance(seed, int):
+        limit, seed = self.whole("limit", least=1), self.whole("seed", least=0)
+        if limit is not None and seed is None:
             raise DataError("it names a limit without the seed of its draw", where=str(self.path))
-        places = draw(len(questions), limit if isinstance(limit, int) else None, seed if isinstance(seed, int) else 0)
-        chosen = [questions[place] for place in places]
+        chosen = [questions[place] for place in draw(len(questions), limit, seed or 0)]
         if whole or self.shard is None:
             return chosen
         images = set(shard_images(list(dict.fromkeys(question.image for question in chosen)), self.shard))

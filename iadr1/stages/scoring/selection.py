@@ -40,6 +40,8 @@ def read_shard(text: str) -> Shard:
 def draw(count: int, limit: int | None, seed: int) -> Sequence[int]:
     """The places of the questions that are asked, rising: all of `count`, or `limit` drawn at random.
 
+    All places are permuted by the seed and the first ones taken, so that a larger limit holds what a smaller one does.
+
     Args:
         count: Questions that the protocol asks, in the file's order.
         limit: At most so many; None for all.
@@ -47,7 +49,9 @@ def draw(count: int, limit: int | None, seed: int) -> Sequence[int]:
     """
     if limit is None or limit >= count:
         return range(count)
-    return sorted(random.Random(seed).sample(range(count), limit))
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return sorted(order[:limit])
 
 
 def shard_images(images: Sequence[str], shard: Shard) -> list[str]:
