@@ -7,7 +7,6 @@ import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models.server_replies import brief, error_words
@@ -59,29 +58,20 @@ class Place:
     """Where requests go, for messages; nothing it gives back holds the key.
 
     Attributes:
-        base_url: Address of the API.
+        url: Address of the API.
         key_env: Name of the environment variable with the key.
         key: The key; empty where there is none.
         model: The model's name.
     """
 
-    base_url: str
+    url: str
     key_env: str
     key: str
     model: str
 
-    @property
-    def url(self) -> str:
-        """The address without user, password and query, which may be secret."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
     def clean(self, text: str) -> str:
-        """The text without the key and without a password in the address."""
-        for secret in (self.key, urlsplit(self.base_url).password or ""):
-            if len(secret) > 4:  # "none" and the like are no secrets, but parts of other words
-                text = text.replace(secret, "***")
-        return text
+        """The text without the key; "none" and the like are no secrets, but parts of other words."""
+        return text.replace(self.key, "***") if len(self.key) > 4 else text
 
 
 def diagnose(error: openai.APIError, place: Place, *, sent: dict[str, Any], images: int) -> RequestFaultError:

@@ -157,12 +157,13 @@ def check_options(options: ServerOptions | None) -> ServerOptions:
 
 def _check_address(address: str) -> None:
     """Refuse what cannot be an API's address, and what is stored with a run and must not hold a secret."""
-    # Looked for in the whole text: what stands before it is a password even where the rest is no address.
-    if "@" in address:
-        raise ModelChoiceError(
-            "the address of --base-url holds an '@': a user or password in it would be stored with the run",
-            hint="leave it out; put the key into an environment variable and name that with --key-env",
-        )
+    # Looked for in the whole text, as it may be a secret even where the rest is no address.
+    for mark, what in (("@", "a user or password"), ("?", "a query, which nothing can follow"), ("#", "a fragment")):
+        if mark in address:
+            raise ModelChoiceError(
+                f"the address of --base-url holds {mark!r}, so {what}; it would be stored with the run",
+                hint="give the address alone; the key goes into an environment variable that --key-env names",
+            )
     try:
         parts = urlsplit(address)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
