@@ -176,6 +176,20 @@ def test_questions_about_an_image_share_its_tokens(family: str, engine_of: Calla
     assert begun + rest <= longest + abs(prompts[0].tokens - prompts[3].tokens)  # the heads' padding
 
 
+def test_references_that_changed_places_are_not_shared(engine_of: Callable[[str], LocalEngine]) -> None:
+    """The same two images in another order make another prompt, though its words are the same."""
+    engine, one, two = engine_of("qwen2_5_vl"), picture(64, 64), picture(64, 64, 1)
+    requests = [ask(question, *images) for images in ((one, two), (two, one)) for question in QUESTIONS[:2]]
+    prompts = [engine._reader.prompt(request) for request in requests]
+    assert [head.places for head in engine._reader._heads(prompts)] == [[0, 1], [2, 3]]
+    with torch.inference_mode():
+        rows = engine._reader.read(prompts)
+        for place, request in enumerate(requests):
+            expected = engine._reader._model(**theirs(engine, request)).logits[0, -1]
+            assert torch.allclose(rows.logits[place], expected, atol=1e-4)
+    assert not torch.allclose(rows.logits[0], rows.logits[2], atol=1e-2)
+
+
 def test_an_image_behind_the_questions_is_read_with_each(engine_of: Callable[[str], LocalEngine]) -> None:
     """Nothing is shared: no image in the common beginning, a prompt that ends with its image, one question each."""
     engine, image = engine_of("qwen2_5_vl"), picture(64, 64)

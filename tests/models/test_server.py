@@ -346,6 +346,22 @@ def test_no_credit_is_told_at_once() -> None:
     assert len(fake.calls) == 1
 
 
+def test_the_pauses_between_tries_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def passing(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(ServerEngine, "_backoff_s", 0.5)
+    monkeypatch.setattr(asyncio, "sleep", passing)
+    monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
+    act = lambda call: written("x") if call.attempt == 8 else refused(500, "boom")  # noqa: E731
+    ask(act, [question("q")], retries=8)
+    assert [pause for pause in pauses if pause] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+
+
 # failures of one request
 
 

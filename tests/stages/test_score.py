@@ -485,6 +485,15 @@ def test_normal_is_the_folder_and_not_a_part_of_the_path(answers: Path) -> None:
     assert metrics["mmad_compat"]["VisA"]["overkill"] == pytest.approx(100 / 3)
 
 
+def test_normal_images_of_mvtec_3d_lie_one_folder_deeper(answers: Path) -> None:
+    def rename(records: list[dict[str, Any]]) -> None:
+        for record in records:
+            *folders, file = record["image"].split("/")
+            record["image"] = "/".join((*folders, "rgb", file))
+
+    assert score(edit(answers, rename), MMAD).metrics["strict"] == approx(STRICT)
+
+
 def test_questions_without_a_text_are_all_scored(answers: Path) -> None:
     """AnomalyR1's file has the bare text; other copies have none at all."""
 

@@ -25,8 +25,8 @@ from iadr1.protocols import Protocol
 from iadr1.records import Prediction, Sample, read_records, resolve_root, write_records
 from iadr1.reports.grid import Grid, to_rich
 from iadr1.stages import scoring
-from iadr1.stages.evaluate.asking import Asker, batches
-from iadr1.stages.evaluate.folder import RUN, Progress, answer_all, check_folder, input_of, take_up
+from iadr1.stages.evaluate.asking import Asker, batches, score_prompt
+from iadr1.stages.evaluate.folder import RUN, Progress, answer_all, check_folder, dtype_of, input_of, locked, take_up
 from iadr1.stages.evaluate.overlap import find_overlap
 from iadr1.stages.evaluate.questions import Asking, ImageQuestions, choose, read_knowledge, read_samples
 from iadr1.stages.evaluate.settings import (
@@ -121,7 +121,7 @@ def run(
 
     Args:
         config: What to evaluate; `limit` takes that many samples at random (`seed`), in the file's order.
-        progress: Called with (answered, all) at the start and after every batch.
+        progress: Called with (answered, all) at the start and whenever answers were written down.
         comparing: Called with (images compared with the trained ones, all).
         engine: The model, already loaded; by default `config.engine` with `config.model`.
         resume: Go on with what an earlier run left in the folder; otherwise a folder with answers is refused.
@@ -129,7 +129,7 @@ def run(
     Raises:
         UsageError: A setting that cannot be or would not be read, no data, the model was trained on some of the images
             (and `allow_leaks` is off), or the folder holds something else, or answers of another protocol, model,
-            samples file or condition.
+            samples file or condition, or another process evaluates in it.
         DataError: A sample does not fit the benchmark or the protocol, or the leak manifest is broken.
         ModelError: The model cannot be loaded or run.
         OutputError: The folder cannot be written to.
@@ -144,22 +144,29 @@ def run(
     engine = engine or load_engine(config.engine, config.model, load_options(config))
     segmenter = load_segmenter(config.segmenter, device=config.device) if config.masks else None
     info = _describe(plan, engine, overlap)
+    with locked(plan.out):
+        asker = Asker(engine, plan.protocol, plan.root, logprob=plan.asking.logprob, segmenter=segmenter)
+        measured = _ask(plan, asker, info, overlap=overlap, progress=progress)
+        info |= {"finished": True, "seconds": round(time.monotonic() - started, 2)}
+        provenance.write_run(plan.out, info)
+        return _result(plan, info, measured, overlap)
+
+
+def _ask(
+    plan: _Plan, asker: Asker, info: dict[str, Any], *, overlap: FoundLeaks | None, progress: Progress | None
+) -> scoring.Measured:
+    """Ask what is left, and measure all; adds to `info` what is known by then."""
     done, no_score = take_up(plan.out, info, plan.keys)
     # Not earlier: a run that is refused changes nothing in a folder with answers.
     if overlap is not None:
         write_records(plan.out / FOUND, overlap.report.matches.values())
     provenance.write_run(plan.out, {**info, "finished": False, "no_score": no_score})
-    asker = Asker(engine, plan.protocol, plan.root, logprob=plan.asking.logprob, segmenter=segmenter)
-    left = batches(plan.asking.questions(plan.images, done), chunk_of(config))
+    left = batches(plan.asking.questions(plan.images, done), chunk_of(plan.config))
     answer_all(asker, left, plan.out, counts=(len(done), len(plan.keys)), progress=progress)
-
     info |= {"resumed": len(done), "no_score": asker.no_score or no_score}
     provenance.write_run(plan.out, {**info, "finished": False})
     loaded = scoring.load(plan.out / PREDICTIONS, data=plan.data)
-    measured = scoring.measure(loaded, seed=config.seed, out=plan.out)
-    info |= {"finished": True, "seconds": round(time.monotonic() - started, 2)}
-    provenance.write_run(plan.out, info)
-    return _result(plan, info, measured, overlap)
+    return scoring.measure(loaded, seed=plan.config.seed, out=plan.out)
 
 
 def _result(plan: _Plan, info: Mapping[str, Any], measured: scoring.Measured, overlap: FoundLeaks | None) -> EvalResult:
@@ -224,7 +231,8 @@ def _plan(config: EvalConfig) -> _Plan:
 
 def _describe(plan: _Plan, engine: Engine, overlap: FoundLeaks | None) -> dict[str, Any]:
     """What `run.json` holds of a run that begins."""
-    protocol, config = plan.protocol, plan.config
+    protocol, config, knowledge = plan.protocol, plan.config, plan.asking.knowledge
+    asks_score = BENCHMARKS[config.benchmark].task == "anomaly" and not plan.asking.logprob
     return provenance.describe(
         "eval",
         config,
@@ -238,8 +246,11 @@ def _describe(plan: _Plan, engine: Engine, overlap: FoundLeaks | None) -> dict[s
             },
             "model_fingerprint": engine.fingerprint,
             "root": str(plan.root.resolve()),
+            "dtype": dtype_of(engine) or config.dtype,
             "input": input_of(engine.profile),
             "scoring": config.scoring,
+            "domain_knowledge": provenance.digest(knowledge) if knowledge is not None else None,
+            "score_prompt": score_prompt() if asks_score else None,
             "masks": config.segmenter if config.masks else None,
             **({"leaks": overlap.figures()} if overlap else {}),
         },

@@ -11,14 +11,14 @@ from typing import Any
 
 from PIL import Image
 
-from iadr1 import parallel, prompts, protocols
+from iadr1 import parallel, prompts, protocols, provenance
 from iadr1.errors import ImageError, ModelError
 from iadr1.geometry import BoxFrame
 from iadr1.images import open_image
 from iadr1.masks import Segmenter
 from iadr1.models import Completion, Engine, Request
 from iadr1.protocols import Protocol
-from iadr1.records import PredictedBox, Prediction
+from iadr1.records import PredictedBox, Prediction, Sample
 from iadr1.stages.evaluate.masks import draw
 from iadr1.stages.evaluate.questions import Question
 from iadr1.stages.scoring import MaskRecord
@@ -287,6 +287,13 @@ def _direct(question: Question, pictures: Pictures) -> Request:
     messages = prompts.render_prompt(shown, "direct", shots=len(references))
     images = tuple(pictures[name].image for name in (*references, sample.image))
     return Request(turn.key, messages, images)
+
+
+def score_prompt() -> str:
+    """A digest of how the anomaly score is asked for, which no protocol's hash holds: its words and their slots."""
+    shown = Sample.model_construct(task="anomaly", question="{question}", options={}, references=("{reference}",))
+    asked = [prompts.render_prompt(shown, "direct", shots=shots) for shots in (0, 1)]
+    return provenance.digest([asked, YES, NO])
 
 
 def _cost(completion: Completion) -> dict[str, Any]:

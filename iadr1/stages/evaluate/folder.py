@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from iadr1.errors import OutputError, UsageError
-from iadr1.models import Profile
+from iadr1.errors import DataError, OutputError, UsageError
+from iadr1.models import Engine, Profile
 from iadr1.records import Prediction, RecordWriter, done_keys, read_records, write_records
 from iadr1.stages.evaluate.asking import Asker, Batch
 from iadr1.stages.evaluate.questions import Question
@@ -34,6 +36,12 @@ def input_of(profile: Profile) -> dict[str, Any]:
         "pads": profile.pads,
         "box_space": profile.box_space.value,
     }
+
+
+def dtype_of(engine: Engine) -> str | None:
+    """The number format that an engine computes in, where it knows it: what `auto` stands for differs by machine."""
+    found = getattr(engine, "dtype", None)
+    return None if found is None else str(found).removeprefix("torch.")
 
 
 def check_folder(out: Path, *, sharded: bool) -> None:
@@ -75,6 +83,30 @@ def _check_siblings(shard: Path) -> None:
             raise UsageError(message, where=str(shard.parent), hint=_OTHER)
 
 
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other processes from evaluating in a folder: two would ask every question twice.
+
+    Raises:
+        UsageError: Another process is at it.
+        OutputError: The folder cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(out), hint=_OTHER) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = f"wait for it, or {_OTHER}"
+            raise UsageError("another process is evaluating in this folder", where=str(out), hint=hint) from error
+        except OSError:
+            pass  # a file system without locks: nothing can be known
+        yield
+
+
 class TakenUp(NamedTuple):
     """What an earlier run left: the keys it has answered, and why its yes/no answers have no anomaly score."""
 
@@ -85,6 +117,8 @@ class TakenUp(NamedTuple):
 def take_up(out: Path, now: Mapping[str, Any], asked: Collection[str]) -> TakenUp:
     """What an earlier run left that can be gone on with; what failed in it is removed, to be asked again.
 
+    So are further lines with the same answer to a question, as two runs in one folder at a time leave them.
+
     Args:
         out: The folder; it may be absent.
         now: What this run's `run.json` will hold.
@@ -93,6 +127,7 @@ def take_up(out: Path, now: Mapping[str, Any], asked: Collection[str]) -> TakenU
     Raises:
         UsageError: The answers are of another protocol, model, samples file or other condition, or to questions that
             this run does not ask.
+        DataError: A question has several answers that differ.
     """
     path = out / PREDICTIONS
     done = done_keys(path, Prediction, lambda prediction: prediction.key)
@@ -106,14 +141,46 @@ def take_up(out: Path, now: Mapping[str, Any], asked: Collection[str]) -> TakenU
                 where=str(path),
                 hint="give the --limit, --seed and --shard of the earlier run, or another --out",
             )
-        failed = {prediction.key for prediction in read_records(path, Prediction) if prediction.error}
-        done -= failed
-        if failed:
-            write_records(path, (one for one in read_records(path, Prediction) if not one.error))
+        done = _tidy(path)
     masks = out / MASKS
     if done_keys(masks, MaskRecord, lambda record: record.key) - done:
         write_records(masks, (one for one in read_records(masks, MaskRecord) if one.key in done))
     return TakenUp(done, no_score if done else None)
+
+
+def _tidy(path: Path) -> set[str]:
+    """Remove failed answers and equal doubles from a file, where it has any; returns the keys of what stays."""
+    keys: set[str] = set()
+    doubled: dict[str, Prediction] = {}
+    failed = False
+    for one in read_records(path, Prediction):
+        if one.error:
+            failed = True
+        elif one.key in keys:
+            doubled[one.key] = one
+        else:
+            keys.add(one.key)
+    if failed or doubled:
+        write_records(path, _first_of_each(path, doubled))
+    return keys
+
+
+def _first_of_each(path: Path, doubled: Mapping[str, Prediction]) -> Iterator[Prediction]:
+    """The answers that did not fail, of equal ones the first; `doubled` holds one of each key that occurs twice."""
+    seen: set[str] = set()
+    for number, one in enumerate(read_records(path, Prediction), start=1):
+        if one.error:
+            continue
+        # How long it took is never the same.
+        if one.key in doubled and doubled[one.key].model_copy(update={"seconds": one.seconds}) != one:
+            raise DataError(
+                f"the question {one.key!r} has several answers that differ",
+                where=f"{path}:{number}",
+                hint="delete this line or the other one, and run the same command again",
+            )
+        if one.key not in seen:
+            seen.add(one.key)
+            yield one
 
 
 def answer_all(
@@ -169,8 +236,10 @@ _CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
     "of the model": lambda info: info["model_fingerprint"],
     "for samples with the SHA-256": lambda info: ", ".join(info["data"].values()),
     "about the images in": lambda info: info["root"],
-    "of the dtype": lambda info: info["config"]["dtype"],
+    "of the dtype": lambda info: info["dtype"],
     "of the scoring": lambda info: info["scoring"],
+    "with the domain knowledge": lambda info: info["domain_knowledge"] or "none",
+    "with the score prompt": lambda info: info["score_prompt"] or "none",
     "of the model input": lambda info: json.dumps(info["input"], sort_keys=True),
     "with the masks of": lambda info: info["masks"] or "no segmenter",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +55,15 @@ _ANSWERING = (
     *("model", "engine", "scoring", "limit", "shard", "masks", "segmenter", "leaks", "allow_leaks", "batch_size"),
     *("device", *_LOCAL, *_SERVER, *_PRICES),
 )
+_NAMED = {"server": "the name under which it serves the model", "replay": "the file with the stored answers"}
+"""Engines to which the default model means nothing, and what they take for one."""
 _LEAST = {
     **dict.fromkeys(("batch_size", "max_new_tokens", "limit", "concurrency"), 1),
     **dict.fromkeys(("shots", "seed", "retries", "requests_per_minute"), 0),
 }
 _CHUNK = 4
-"""Requests handed to a server at a time, as a multiple of those under way: none waits for the slowest of a few."""
+"""Requests handed over at a time, as a multiple of those under way: a server waits less often for the slowest of them,
+and the local engine, which sorts by length, pads less."""
 
 
 def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
@@ -76,10 +80,10 @@ def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
         if value is not None and value < least:
             raise UsageError(f"{name} is {value}, it must be at least {least}")
     for name, price in (("price_prompt", config.price_prompt), ("price_completion", config.price_completion)):
-        if price < 0:
-            raise UsageError(f"{name} is {price}, it must be at least 0")
-    if not config.timeout_s > 0:
-        raise UsageError(f"timeout_s is {config.timeout_s}, it must be above 0")
+        if not (math.isfinite(price) and price >= 0):
+            raise UsageError(f"{name} is {price}, it must be a number from 0")
+    if not (math.isfinite(config.timeout_s) and config.timeout_s > 0):
+        raise UsageError(f"timeout_s is {config.timeout_s}, it must be a number above 0")
     if config.scoring not in SCORINGS:
         raise UsageError(f"no scoring {config.scoring!r}", hint=f"known: {', '.join(SCORINGS)}")
     if config.export is not None and config.export not in EXPORTS:
@@ -116,8 +120,8 @@ def folder_of(config: EvalConfig) -> Path:
 
 
 def chunk_of(config: EvalConfig) -> int:
-    """How many requests an engine is handed at a time."""
-    return _CHUNK * config.concurrency if config.engine == "server" else config.batch_size
+    """How many requests an engine is handed at a time; their answers are written down together."""
+    return _CHUNK * (config.concurrency if config.engine == "server" else config.batch_size)
 
 
 def load_options(config: EvalConfig) -> LoadOptions:
@@ -150,7 +154,8 @@ def _protocol_of(config: EvalConfig, benchmark: Benchmark) -> Protocol:
         template=config.template,
         domain_knowledge=config.domain_knowledge,
         option_order=config.option_order,
-        seed=config.seed if config.option_order == "seeded" else None,
+        # The seed of a protocol that permutes by itself stands, unless another one is asked for.
+        seed=config.seed if config.option_order == "seeded" or config.seed != _default("seed") else None,
         max_new_tokens=config.max_new_tokens,
     )
 
@@ -160,6 +165,7 @@ def _unread(config: EvalConfig, protocol: Protocol) -> Iterator[tuple[str, str]]
     given = {field.name for field in dataclasses.fields(config) if getattr(config, field.name) != _default(field.name)}
     rules: list[tuple[tuple[str, ...], bool, str]] = [
         (_ANSWERING, config.export is not None, "--export asks nothing"),
+        (("seed",), config.export is not None and protocol.option_order != "seeded", "nothing is drawn for --export"),
         (_SERVER, config.engine != "server", f"it is for --engine server, the engine is {config.engine!r}"),
         (_LOCAL, config.engine != "local", f"it is for --engine local, the engine is {config.engine!r}"),
         # A segmenter runs here whatever the engine.
@@ -192,6 +198,8 @@ def _check_engine(config: EvalConfig, protocol: Protocol) -> None:
     check_segmenter(config.segmenter)
     if config.engine not in ENGINES:
         raise UsageError(f"no engine {config.engine!r}", hint=f"known engines: {', '.join(ENGINES)}")
+    if config.engine in _NAMED and config.model == _default("model"):
+        raise UsageError(f"the engine {config.engine!r} needs --model", hint=_NAMED[config.engine])
     if config.engine != "server":
         return
     if not config.base_url:

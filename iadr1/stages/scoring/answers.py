@@ -23,7 +23,7 @@ from iadr1.stages.scoring.reading import Answer, Item, Question, read_questions
 from iadr1.stages.scoring.runs import RunInfo
 
 NORMAL = "good"
-"""Folder of MMAD's normal images."""
+"""Folder of MMAD's normal images; those of MVTec 3D-AD lie one deeper, in `good/rgb`."""
 
 _NUMBER = re.compile(r"\s*Question (\d+):\s*")
 
@@ -65,7 +65,7 @@ class _Entry:
             options={letter: str(text) for letter, text in self.options.items()} or dict.fromkeys(sorted(LETTERS), ""),
             answer=str(self.truth),
             question_type=FOLDED.get(self.kind, self.kind),
-            is_anomalous=path.parent.name != NORMAL,
+            is_anomalous=NORMAL not in path.parts[:-1],
         )
 
     def item(self, name: str, sample: Question | None) -> Item:
@@ -80,7 +80,7 @@ class _Entry:
 def load_answers(path: Path, *, data: Path | None = None, partial: bool = False) -> Loaded:
     """Read an answers file.
 
-    Without samples an image is normal where it lies in a folder `good`, and nothing is known to be missing. A question
+    Without samples an image is normal where it lies below a folder `good`, and nothing is known to be missing. A question
     whose `correct_answer` is no letter cannot be scored: it is left out of everything but `mmad_compat`.
 
     Args:
