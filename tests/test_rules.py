@@ -22,7 +22,8 @@ STAGE_OF = {
     configs.GroundConfig: ("grpo", "training"),
     configs.SftConfig: ("sft", "training"),
     configs.EvalConfig: ("evaluate",),
-    configs.DetectConfig: ("detect",),
+    configs.DetectConfig: ("detect", "inspection"),
+    configs.CalibrateConfig: ("calibrate", "inspection"),
 }
 TAGS = re.compile(r"</?(think|answer|location|type)>")
 MAX_LINES = 350

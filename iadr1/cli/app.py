@@ -112,7 +112,7 @@ _add("convert", convert.convert, convert.EPILOG)
 
 _model = _add_group("model", model.HELP)
 _add("merge", model.merge, model.MERGE_EPILOG, group=_model)
-    _add("convert-sam2", model.convert_sam2, model.CONVERT_SAM2_EPILOG, group=_model)
+_add("convert-sam2", model.convert_sam2, model.CONVERT_SAM2_EPILOG, group=_model)
 
 _protocols = _add_group("protocols", protocols.HELP)
 _add("ls", protocols.ls, protocols.LS_EPILOG, group=_protocols)

@@ -113,6 +113,9 @@ def evaluate(
     from iadr1.stages import evaluate as stage
 
     if config.export is not None:
+        if resume is not None:
+            word = "--resume" if resume else "--no-resume"
+            raise UsageError(f"{word} would not be read: --export asks nothing")
         task = stage.export(config)
         terminal.say(f"wrote     {task}")
         terminal.say(f"use       lmms-eval --include_path {task.parent} --tasks {task.stem} (where iadr1 is installed)")

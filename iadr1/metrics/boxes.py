@@ -1,4 +1,4 @@
-"""Scores of verdicts, of boxes and of named places and types; rates in percent, IoU in 0..1."""
+"""Scores of boxes and of named places and types; rates in percent, IoU in 0..1."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def grounding_scores(pairs: Sequence[tuple[Sequence[Box], Sequence[Box]]], *, th
     """Figures of referring-expression grounding: `acc@0.5` in percent and `mean_iou`, over the named targets.
 
     Only as many predicted boxes as there are targets count, in the order written, so that naming many boxes earns
-    nothing. A target is found where its IoU is above the threshold, as in VLM-R1's evaluation.
+    nothing. A target is found where its IoU is above the threshold, as in VLM-R1's evaluation (which takes the last box
+    that is written instead of the first).
     """
     overlaps: list[float] = []
     for predicted, truth in pairs:
@@ -69,30 +70,6 @@ def grounding_scores(pairs: Sequence[tuple[Sequence[Box], Sequence[Box]]], *, th
         f"acc@{threshold:g}": 100.0 * sum(overlap > threshold for overlap in overlaps) / len(overlaps),
         "mean_iou": sum(overlaps) / len(overlaps),
     }
-
-
-def verdict_scores(pairs: Sequence[tuple[bool | None, bool]]) -> Scores:
-    """Figures of yes/no verdicts, in percent.
-
-    Args:
-        pairs: Predicted (None: undecided) and true "is anomalous" of each image.
-
-    Returns:
-        `balanced_accuracy` (mean of the accuracies on normal and anomalous images), `overkill` (normal images not
-        called normal), `miss` (anomalous images not called anomalous), `undecided`; an undecided image is wrong.
-    """
-    normal = [predicted is False for predicted, truth in pairs if not truth]
-    anomalous = [predicted is True for predicted, truth in pairs if truth]
-    scores: Scores = {"normal_images": len(normal), "anomalous_images": len(anomalous)}
-    accuracies = [100.0 * sum(right) / len(right) for right in (normal, anomalous) if right]
-    if accuracies:
-        scores["balanced_accuracy"] = sum(accuracies) / len(accuracies)
-        scores["undecided"] = 100.0 * sum(predicted is None for predicted, _ in pairs) / len(pairs)
-    if normal:
-        scores["overkill"] = 100.0 * (1 - sum(normal) / len(normal))
-    if anomalous:
-        scores["miss"] = 100.0 * (1 - sum(anomalous) / len(anomalous))
-    return scores
 
 
 def words_accuracy(pairs: Sequence[tuple[Collection[str], Collection[str]]]) -> float | None:

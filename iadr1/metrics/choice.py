@@ -35,7 +35,6 @@ __all__ = [
     "SUBTASKS",
     "ChoiceRow",
     "Table",
-    "bootstrap",
     "by_category",
     "detection",
     "score_choice",
@@ -132,19 +131,6 @@ def tallies(counts: Counts) -> dict[str, dict[str, dict[str, int]]]:
             if row[0]
         }
     return found
-
-
-def bootstrap(rows: Sequence[ChoiceRow], *, seed: int, resamples: int = 1000) -> dict[str, tuple[float, float]]:
-    """The intervals of the row `average`; see `bootstrap.intervals`.
-
-    Args:
-        rows: The answered questions.
-        seed: Seed of the draws.
-        resamples: How many draws.
-    """
-    from iadr1.metrics.bootstrap import intervals
-
-    return intervals(count(rows), seed=seed, resamples=resamples).get(AVERAGE, {})
 
 
 def _by_dataset(counts: Counts, *arrays: Array) -> Iterator[tuple[str, list[Array]]]:

@@ -35,6 +35,8 @@ _COLUMNS = {
 SUBTASKS = tuple(_COLUMNS.values())[:7]
 """MMAD's seven subtasks, in the order of Table 2."""
 
+_FILE_NOTE = "file "
+"""What a note begins with that only names the result file of a row."""
 _MACRO_IN_FILE = "macro average of 4 datasets"
 _DATASETS = {"MVTec": "MVTec-AD", "DTD": "DTD-Synthetic"}
 """Names in IAD-R1's files -> the names our readers give these sets."""
@@ -64,34 +66,6 @@ class PublishedRow:
     note: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True)
-class PublishedSource:
-    """Where rows of a file are from.
-
-    Attributes:
-        file: Name of the file in this package.
-        rows: How many of its rows.
-        holds: What they are.
-        source: Work or repository.
-        page: Its address.
-    """
-
-    file: str
-    rows: int
-    holds: str
-    source: str
-    page: str
-
-
-@cache
-def sources() -> tuple[PublishedSource, ...]:
-    """The origin of every row."""
-    return tuple(
-        PublishedSource(row["file"], int(row["rows"]), row["holds"], row["source"], row["page"])
-        for row in _read("sources.csv")
-    )
-
-
 @cache
 def mmad() -> tuple[PublishedRow, ...]:
     """MMAD by subtask: `TABLE_2` (macro averages) and `RESULT_FILES` (four datasets and their average)."""
@@ -103,7 +77,7 @@ def mmad() -> tuple[PublishedRow, ...]:
             {name: float(row[column]) for column, name in _COLUMNS.items() if row[column]},
             scale=row["scale"],
             dataset=MACRO if row["dataset"] == _MACRO_IN_FILE else row["dataset"],
-            note=row["note"],
+            note="" if row["note"].startswith(_FILE_NOTE) else row["note"],
         )
         for row in _read("mmad_published.csv")
     )
@@ -113,6 +87,12 @@ def mmad() -> tuple[PublishedRow, ...]:
 def table_2() -> tuple[PublishedRow, ...]:
     """The rows of AnomalyR1's Table 2, in its order."""
     return tuple(row for row in mmad() if row.source == TABLE_2)
+
+
+@cache
+def result_files() -> tuple[PublishedRow, ...]:
+    """MMAD's own result files: a row for each model and dataset, and one for its average over the four datasets."""
+    return tuple(row for row in mmad() if row.source == RESULT_FILES)
 
 
 @cache

@@ -10,7 +10,8 @@ from typing import Any
 from iadr1 import published
 from iadr1.published import PublishedRow
 from iadr1.reports.charts import Bar, MapRows, plot_bars, plot_heat_map
-from iadr1.reports.results import TRAINED, TRAINED_NOTE, run_name, run_title
+from iadr1.reports.results import run_name, run_title
+from iadr1.reports.rows import TRAINED, TRAINED_NOTE
 
 Metrics = Mapping[str, Any]
 

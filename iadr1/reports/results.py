@@ -6,20 +6,18 @@ and the protocol stated there, and is marked where the model was trained on imag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iadr1 import published
 from iadr1.published import PublishedRow
 from iadr1.reports.grid import Grid, Group, Row
+from iadr1.reports.rows import TRAINED, TRAINED_NOTE, Scores, figures_row, published_groups, remarks
 
 Metrics = Mapping[str, Any]
-Scores = Mapping[str, float]
 
 _AVERAGE = "average"
 _DETECTION = published.SUBTASKS[0]
-TRAINED = "\N{DAGGER}"
-"""Mark of a model that was trained on images it is asked about."""
 _HEADINGS = {
     "Anomaly Detection": "Anom.\ndet.",
     "Defect Classification": "Def.\nclass",
@@ -39,7 +37,7 @@ _HEADINGS = {
 _CHOICE = (*published.SUBTASKS, "average", "overkill", "miss")
 _YES_NO = (_DETECTION, "overkill", "miss", "precision", "recall", "f1", "undecided")
 _STRICT = "Percent; an answer that cannot be read is wrong."
-TRAINED_NOTE = f"{TRAINED} trained on images of MMAD; for published rows without this mark nothing is known of it."
+_SCRIPT = "Published rows are by MMAD's script"
 
 
 def result_tables(metrics: Metrics, *, task: str) -> list[Grid]:
@@ -65,18 +63,19 @@ def result_tables(metrics: Metrics, *, task: str) -> list[Grid]:
         _headline(metrics, _CHOICE, published.table_2()),
         *_by_set(metrics, "Average of the seven subtasks by dataset", published.table_3(), key=_AVERAGE),
         *_by_set(metrics, f"{_DETECTION} by dataset", published.table_5(), key=_DETECTION),
+        *_by_subtask(metrics, published.result_files()),
         *_order(metrics),
     ]
 
 
 def _headline(metrics: Metrics, columns: Sequence[str], rows: Sequence[PublishedRow]) -> Grid:
     own = Group(run_name(metrics), _own_rows(metrics, columns), _own_rows(metrics, columns, decimals=1))
-    groups = [own, *_published_groups(rows, columns)]
+    groups = [own, *published_groups(rows, columns)]
     notes = [_STRICT, f"Answers read: {metrics['parse_rate']:.2f} %.", *_trained_notes(metrics)]
     if rows:
         known = {row.dataset for row in published.mmad()} | {_AVERAGE}
         other = "" if known.issuperset(metrics["strict"]) else " about MMAD's own images, not comparable with others"
-        notes += [f"Published rows are by MMAD's script{other}.", TRAINED_NOTE]
+        notes += [f"{_SCRIPT}{other}.", TRAINED_NOTE, *remarks(rows)]
     return Grid(run_title(metrics), [(name, _HEADINGS[name]) for name in columns], groups, " ".join(notes))
 
 
@@ -126,31 +125,12 @@ def _own_rows(metrics: Metrics, columns: Sequence[str], *, decimals: int = 2) ->
     found["  by MMAD's script"] = metrics["mmad_compat"][_AVERAGE]
     for name, part in metrics.get("splits", {}).items():
         found[f"  {name} ({part['questions']:,})"] = _with_detection(part)[_AVERAGE]
-    return [_row(label, figures, columns, decimals=decimals) for label, figures in found.items()]
+    return [figures_row(label, figures, columns, decimals=decimals) for label, figures in found.items()]
 
 
 def _with_detection(metrics: Metrics) -> dict[str, Scores]:
     """The strict table with precision, recall and F1."""
     return {name: {**scores, **metrics["detection"].get(name, {})} for name, scores in metrics["strict"].items()}
-
-
-def _published_groups(rows: Sequence[PublishedRow], columns: Sequence[str]) -> list[Group]:
-    """Published rows by the protocol they state; in the terminal the references, the best and the trained ones."""
-    settings = dict.fromkeys(row.setting for row in rows)
-    free = [row for row in rows if row.trained is None]
-    best = max(free, key=lambda row: row.figures.get(_AVERAGE, 0.0), default=None)
-    groups = []
-    for setting in settings:
-        members = [row for row in rows if row.setting == setting]
-        brief = [row for row in members if row is best or row.trained is not None]
-        heading = f"{members[0].source}, {setting or 'protocol not stated'}"
-        groups.append(Group(heading, _published_rows(members, columns), _published_rows(brief, columns, decimals=1)))
-    return [group for group in groups if group.rows]
-
-
-def _published_rows(rows: Sequence[PublishedRow], columns: Sequence[str], *, decimals: int = 2) -> list[Row]:
-    names = [f"{row.model} {TRAINED}" if row.trained else row.model for row in rows]
-    return [_row(name, row.figures, columns, decimals=decimals) for name, row in zip(names, rows, strict=True)]
 
 
 def _by_set(metrics: Metrics, title: str, rows: Sequence[PublishedRow], *, key: str) -> list[Grid]:
@@ -163,6 +143,26 @@ def _by_set(metrics: Metrics, title: str, rows: Sequence[PublishedRow], *, key: 
     part = any(row.figures.keys() - sets - {_AVERAGE} for row in comparable if _AVERAGE in row.figures)
     note = "Published averages are over all sets of their source, also those without a column here." if part else ""
     return _beside(metrics, title, own, comparable, counts=_questions(metrics["counts"], key), note=note)
+
+
+def _by_subtask(metrics: Metrics, rows: Sequence[PublishedRow]) -> list[Grid]:
+    """A table for each dataset that figures are published of; one of the average where exactly these were asked."""
+    there = {row.dataset for row in rows}
+    sets = [name for name in metrics["strict"] if name in there - {_AVERAGE}]
+    whole = metrics["strict"].keys() == there
+    grids = []
+    for name in (*sets, *([_AVERAGE] if whole else [])):
+        scores, members = metrics["strict"][name], [row for row in rows if row.dataset == name]
+        grids += _beside(
+            metrics,
+            f"{f'Average of the {len(sets)} datasets' if name == _AVERAGE else name} by subtask",
+            {column: scores[column] for column in _CHOICE if column in scores},
+            members,
+            counts={subtask: cell["asked"] for subtask, cell in metrics["counts"].get(name, {}).items()},
+            script=metrics["mmad_compat"].get(name, {}),
+            note=" ".join([f"{_SCRIPT}.", *remarks(members)]),
+        )
+    return grids
 
 
 def _questions(counts: Mapping[str, Mapping[str, Mapping[str, int]]], key: str) -> dict[str, int]:
@@ -191,14 +191,17 @@ def _beside(
     rows: Sequence[PublishedRow],
     *,
     counts: Mapping[str, int] | None = None,
+    script: Scores | None = None,
     note: str = "",
 ) -> list[Grid]:
-    columns = [*(name for name in own if name != _AVERAGE), *([_AVERAGE] if _AVERAGE in own else [])]
-    mine: list[Row] = [_row(_own_name(metrics), own, columns)]
-    if counts is not None:
+    columns = list(own)
+    mine: list[Row] = [figures_row(_own_name(metrics), own, columns)]
+    if script:
+        mine.append(figures_row("  by MMAD's script", script, columns))
+    if counts:
         mine.append(("  questions", [f"{counts[name]:,}" if name in counts else "" for name in columns]))
     groups = [Group(run_name(metrics), mine)]
-    groups += [Group(group.heading, group.rows) for group in _published_groups(rows, columns)]
+    groups += [Group(group.heading, group.rows) for group in published_groups(rows, columns)]
     notes = [_STRICT, note, *_trained_notes(metrics), TRAINED_NOTE]
     return [Grid(title, [(name, name) for name in columns], groups, " ".join(filter(None, notes)))]
 
@@ -322,7 +325,3 @@ def _difference(name: str, figure: Mapping[str, Any]) -> Row:
 
 def _p(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
-
-
-def _row(label: str, figures: Scores, columns: Iterable[str], *, decimals: int = 2) -> Row:
-    return label, [f"{figures[name]:.{decimals}f}" if name in figures else "" for name in columns]

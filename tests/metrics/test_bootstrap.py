@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iadr1.metrics.bootstrap import intervals
-from iadr1.metrics.choice import ChoiceRow, score_choice
+from iadr1.metrics.choice import SUBTASKS, ChoiceRow, score_choice
 from iadr1.metrics.counts import count
 
 DETECTION, ANALYSIS = "Anomaly Detection", "Object Analysis"
@@ -58,6 +58,24 @@ def test_the_same_as_drawing_images_one_by_one() -> None:
     for name in ("average", DETECTION, ANALYSIS, "overkill"):
         wanted = np.percentile([scores[name] for scores in drawn], (2.5, 97.5))
         assert found[name] == pytest.approx(wanted, abs=1.6)
+
+
+def test_certain_answers_have_no_width() -> None:
+    rows = [ChoiceRow("X", name, "A", "A", True, f"{number}") for number in range(20) for name in SUBTASKS]
+    found = intervals(count(rows), seed=0)["average"]
+    assert all(interval == (100.0, 100.0) for name, interval in found.items() if name != "miss")
+
+
+@pytest.mark.parametrize("questions", [1, 10])
+def test_the_width_is_that_of_a_binomial_over_images(questions: int) -> None:
+    """However many questions an image has that are all right or all wrong."""
+    rows = [
+        ChoiceRow("X", "Defect Classification", "A", "A" if number % 2 else "B", True, f"{number}")
+        for number in range(100)
+        for _ in range(questions)
+    ]
+    # Standard error 5 percent points: 50 +- 9.8.
+    assert intervals(count(rows), seed=3)["average"]["average"] == pytest.approx((40.2, 59.8), abs=2)
 
 
 def test_every_figure_has_an_interval_around_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iadr1.geometry import Box
-from iadr1.metrics.boxes import box_scores, grounding_scores, match, verdict_scores, words_accuracy
+from iadr1.metrics.boxes import box_scores, grounding_scores, match, words_accuracy
 
 A: Box = (0, 0, 10, 10)
 HALF_A: Box = (0, 0, 10, 5)
@@ -44,28 +44,6 @@ def test_grounding_counts_only_the_first_boxes() -> None:
     scores = grounding_scores([([A], [A]), ([FAR, A], [A]), ([HALF_A], [A]), ([], [A])])
     assert scores == pytest.approx({"targets": 4, "acc@0.5": 25.0, "mean_iou": 1.5 / 4})
     assert grounding_scores([]) == {"targets": 0}
-
-
-def test_verdict_scores() -> None:
-    normal = [(False, False), (True, False), (None, False), (False, False)]
-    anomalous = [(True, True), (None, True), (False, True)]
-    assert verdict_scores([*normal, *anomalous]) == pytest.approx(
-        {
-            "normal_images": 4,
-            "anomalous_images": 3,
-            "balanced_accuracy": (50 + 100 / 3) / 2,
-            "undecided": 200 / 7,
-            "overkill": 50.0,
-            "miss": 200 / 3,
-        }
-    )
-
-
-def test_verdict_scores_of_one_kind_of_image() -> None:
-    scores = verdict_scores([(True, True), (False, True)])
-    assert scores["balanced_accuracy"] == 50.0
-    assert "overkill" not in scores
-    assert verdict_scores([]) == {"normal_images": 0, "anomalous_images": 0}
 
 
 def test_words_are_compared_as_sets() -> None:

@@ -31,7 +31,7 @@ def test_a_budget_outside_is_refused(budget: float) -> None:
         (99, 0.01, 99, 0),
         (99, 0.05, 95, 4),
         (100, 0.05, 96, 4),  # ceil(95.95)
-        (9, 0.3, 7, 2),  # 10 * 0.7 is 7, but 10 * (1 - 0.3) as floats is a little less or more
+        (9, 0.3, 7, 2),
         (999, 0.001, 999, 0),
     ],
 )

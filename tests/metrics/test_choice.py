@@ -6,9 +6,7 @@ import pytest
 
 from iadr1.errors import DataError
 from iadr1.metrics.choice import (
-    SUBTASKS,
     ChoiceRow,
-    bootstrap,
     by_category,
     detection,
     score_choice,
@@ -81,7 +79,6 @@ def test_one_sided_detection_is_the_accuracy_of_that_side() -> None:
 
 def test_no_rows() -> None:
     assert score_choice([]) == {}
-    assert bootstrap([], seed=0) == {}
 
 
 def test_nothing_parsed_gives_no_parsed_table() -> None:
@@ -99,31 +96,6 @@ def test_what_is_no_subtask_is_refused(name: str) -> None:
 def test_detection_without_truth_is_refused() -> None:
     with pytest.raises(DataError, match="anomalous"):
         score_choice([row("X", DETECTION, "A", bad=None)])
-
-
-def test_bootstrap_of_certain_answers_has_no_width() -> None:
-    rows = [row("X", kind, "A", image=f"{i}") for i in range(20) for kind in SUBTASKS]
-    assert all(interval == (100.0, 100.0) for name, interval in bootstrap(rows, seed=0).items() if name != "miss")
-
-
-def test_bootstrap_has_the_width_of_a_binomial() -> None:
-    rows = [row("X", TYPE, "A" if i % 2 else "B", image=f"{i}") for i in range(100)]
-    low, high = bootstrap(rows, seed=3)["average"]
-    # Standard error 5 percent points: 50 +- 9.8.
-    assert low == pytest.approx(40.2, abs=2)
-    assert high == pytest.approx(59.8, abs=2)
-    assert bootstrap(rows, seed=3) == bootstrap(rows, seed=3)
-
-
-def test_bootstrap_draws_images_not_questions() -> None:
-    """Ten questions about each image, all right or all wrong: only the number of images counts."""
-    rows = [row("X", TYPE, "A" if i % 2 else "B", image=f"{i}") for i in range(100) for _ in range(10)]
-    low, high = bootstrap(rows, seed=3)["average"]
-    assert high - low == pytest.approx(19.6, abs=3)
-
-
-def test_bootstrap_names_the_columns_of_the_scores() -> None:
-    assert set(bootstrap(ROWS, seed=0)) == set(score_choice(ROWS)["average"])
 
 
 def test_precision_recall_and_f1() -> None:

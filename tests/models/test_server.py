@@ -520,7 +520,9 @@ def test_a_model_without_image_support(status: int, message: str) -> None:
     assert len(fake.calls) == 1
 
 
-@pytest.mark.parametrize("words", ["does not support images larger than 20 MB", "does not accept image files above 5 MB"])
+@pytest.mark.parametrize(
+    "words", ["does not support images larger than 20 MB", "does not accept image files above 5 MB"]
+)
 def test_an_image_that_is_too_large_is_a_fault_of_its_question(words: str) -> None:
     def act(call: Call) -> Answer:
         return refused(400, f"This model {words}") if call.text == "large" else written("good")
@@ -584,12 +586,14 @@ def test_options_that_cannot_be_used(options: ServerOptions | None, words: str) 
     "address", [f"http://user:{KEY}@x/v1", f"{KEY}@x/v1", f"http://x/v1?key={KEY}", f"http://x/v1#{KEY}"]
 )
 def test_a_secret_in_the_address_is_refused_and_not_shown(address: str) -> None:
-    with pytest.raises(ModelChoiceError, match="--base-url holds .* it would be stored with the run") as caught:
+    with pytest.raises(ModelChoiceError, match=r"--base-url holds .* it would be stored with the run") as caught:
         load_engine("server", "vlm", LoadOptions(server=ServerOptions(address)))
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["sk-abc\ndef12345", "sk-abc\x00def", "sk-schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel"])
+@pytest.mark.parametrize(
+    "key", ["sk-abc\ndef12345", "sk-abc\x00def", "sk-schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel"]
+)
 def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # No environment holds a zero byte, but other ways to set a variable may give any text.
     monkeypatch.setattr(os, "environ", {**os.environ, "MY_KEY": key})

@@ -37,7 +37,7 @@ def test_columns_are_the_metrics() -> None:
 @pytest.mark.parametrize(
     ("metrics", "task", "number"),
     [
-        (choice(*MMAD_SETS), "choice", 3),
+        (choice(*MMAD_SETS), "choice", 5),
         (choice("Syn-Part"), "choice", 1),
         (anomaly("VisA", "DAGM"), "anomaly", 3),
         (grounding(), "grounding", 1),
@@ -74,12 +74,53 @@ def test_published_rows_stand_under_their_protocol_and_are_marked() -> None:
     ]
     found = rows(table)
     assert len(found) == 7 + len(published.table_2())
-    marked = [label for label in found if label.endswith("\N{DAGGER}")]
-    assert marked == ["Qwen2.5-VL (sft) 3B \N{DAGGER}", "AnomalyR1 (ours) 3B \N{DAGGER}"]
+    marked = [label for label in found if "\N{DAGGER}" in label]
+    assert marked == ["Qwen2.5-VL (sft) 3B \N{DAGGER} *", "AnomalyR1 (ours) 3B \N{DAGGER}"]
     assert "nothing is known of it" in table.note
     shown = text(table)
     assert "GPT-4o" in shown
     assert "Gemini" not in shown
+
+
+def test_odd_published_rows_are_marked_and_the_remark_stands_below() -> None:
+    table = result_tables(choice(*MMAD_SETS), task="choice")[0]
+    odd = [label for label in rows(table) if label.endswith(" *")]
+    assert odd[:3] == ["Claude-3.5-sonnet *", "Cambrian-1 8B *", "SPHINX 7B *"]
+    assert len(odd) == 5
+    assert "* Claude-3.5-sonnet: printed average differs from the mean of the seven" in table.note
+    assert table.note.count("receives only the query image") == 1
+    assert "* Cambrian-1 8B, SPHINX 7B: starred in the table: receives only the query image." in table.note
+
+
+def test_each_set_of_mmad_stands_beside_the_result_files() -> None:
+    metrics = choice("VisA", "Mine", "GoodsAD")
+    tables = {table.title: table for table in result_tables(metrics, task="choice")}
+    assert [title for title in tables if title.endswith("by subtask")] == ["VisA by subtask", "GoodsAD by subtask"]
+    table = tables["GoodsAD by subtask"]
+    assert [name for name, _ in table.columns] == [*SUBTASKS, AVERAGE, OVERKILL, MISS]
+    found = rows(table)
+    assert (found["tiny"][0], found["  by MMAD's script"][0]) == ("30.00", "32.00")
+    assert found["  questions"] == ["4", "", "", "", "", "", "3", "", "", ""]
+    # answers_1_shot_gpt-4o_accuracy.csv, as stored.
+    (gpt,) = (row for row in published.result_files() if (row.model, row.dataset) == ("gpt-4o", "GoodsAD"))
+    assert found["gpt-4o"] == [f"{gpt.figures[name]:.2f}" for name, _ in table.columns]
+    assert "AnomalyGPT_train_mvtec 7B \N{DAGGER}" in found
+    assert {group.heading for group in table.groups[1:]} == {
+        f"jam-cc/MMAD:all_result, {shots}-shot" for shots in (0, 1)
+    }
+
+
+def test_a_run_on_all_of_mmad_shows_every_row_of_the_result_files() -> None:
+    sets = [*dict.fromkeys(row.dataset for row in published.result_files() if row.dataset != AVERAGE)]
+    tables = [
+        table
+        for table in result_tables(choice(*sets), task="choice")
+        if any(published.RESULT_FILES in group.heading for group in table.groups)
+    ]
+    assert tables[-1].title == "Average of the 4 datasets by subtask"
+    shown = sum(len(group.rows) for table in tables for group in table.groups[1:])
+    assert shown == len(published.result_files()) == 110
+    assert not any("Average of the" in table.title for table in result_tables(choice(*sets, "Mine"), task="choice")[3:])
 
 
 @pytest.mark.parametrize(("datasets", "told"), [(MMAD_SETS, False), (("VisA", "Mine"), True)])
@@ -88,7 +129,7 @@ def test_figures_of_other_images_are_called_not_comparable(datasets: tuple[str, 
 
 
 def test_by_dataset_the_published_rows_of_the_same_sets_stand_below() -> None:
-    _, average, detection = result_tables(choice(*MMAD_SETS), task="choice")
+    _, average, detection, *_ = result_tables(choice(*MMAD_SETS), task="choice")
     assert [name for name, _ in average.columns] == ["DS-MVTec", "VisA", "average"]
     own = rows(average)
     assert own["tiny"] == ["10.00", "20.00", "33.00"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from iadr1.models import LoadOptions, ServerOptions
 from iadr1.records import Detection, read_records
 from iadr1.stages import detect
 from iadr1.stages.inspection import setup
-from tests.stages.fake_engine import FakeEngine
+from tests.models.fake_server import Answer, Call, FakeServer, refused, written
+from tests.stages.fake_engine import BAD, FakeEngine
 
 SERVER = {"engine": "server", "base_url": "http://localhost:1/v1", "family": "qwen2_5_vl"}
 
@@ -117,3 +119,26 @@ def test_the_report_says_how_verdicts_were_drawn(images: Path) -> None:
     protocol = next(iter(read_records(summary.out / "detections.jsonl", Detection))).protocol
     assert run["asked"] == protocol
     assert f"<dd>{protocol}</dd>" in text
+
+
+def test_a_served_model_scores_reasons_and_refuses_photo_by_photo(images: Path) -> None:
+    pytest.importorskip("openai")
+    Image.new("RGB", (30, 20), (255, 0, 0)).save(images / "red.png")
+
+    def act(one: Call) -> Answer:
+        red, green, _ = one.images[0].convert("RGB").getpixel((0, 0))  # type: ignore[misc] # three bands
+        if red > 200 and green < 50:
+            return refused(400, "this picture is not allowed")
+        if one.fields.get("logprobs"):
+            top = [{"token": token, "logprob": math.log(share)} for token, share in (("Yes", 0.9), ("No", 0.1))]
+            return written("Yes", logprobs={"content": [{**top[0], "top_logprobs": top}]})
+        return written(BAD)
+
+    with FakeServer(act) as server:
+        config = _config(images, **{**SERVER, "base_url": server.url}, model="m", concurrency=2, retries=0)
+        summary = detect.run(config)
+    assert (summary.errors, summary.counts) == (1, {"anomalous": 7, "normal": 0, "undecided": 1})
+    records = {one.image: one for one in read_records(summary.out / "detections.jsonl", Detection)}
+    assert records["red.png"].error == "the engine gave no probabilities of Yes and No for this photo"
+    assert records["0.png"].score == pytest.approx(0.9)
+    assert (len(records["0.png"].defects), records["0.png"].completion_tokens) == (1, 3)

@@ -252,7 +252,7 @@ def test_one_answer_without_a_score_does_not_cost_the_others_theirs(world: World
 
 
 def test_an_engine_that_gave_scores_and_then_fails_ends_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_records(world.data, [yes_no(key, SCRATCH) for key in "ab"])
+    write_records(world.data, [yes_no(key, SCRATCH) for key in "abcdr"])  # a chunk of four images, and one more
     engine = FakeEngine()
     plain = engine.probabilities
 
@@ -392,15 +392,15 @@ def test_batches_are_of_whole_images_where_these_fit() -> None:
 
 
 def test_questions_of_an_image_that_stand_apart_in_the_file_are_asked_together(world: World) -> None:
-    write_records(world.data, [sample("a1"), sample("b1"), sample("a2"), sample("b2")])
+    write_records(world.data, [sample(f"{image}{number}") for number in range(3) for image in "ab"])
     engine = FakeEngine(default=LETTER)
-    world.run(engine, batch_size=2)
-    assert [request.id for request in engine.asked] == ["a1", "a2", "b1", "b2"]
-    assert engine.batches == [2, 2]
+    world.run(engine, batch_size=1)
+    assert [request.id for request in engine.asked] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert engine.batches == [3, 3]
 
 
-def test_a_server_gets_enough_to_be_busy(world: World) -> None:
+def test_a_server_gets_enough_to_be_busy_and_the_local_engine_enough_to_sort(world: World) -> None:
     from iadr1.stages.evaluate.settings import chunk_of
 
-    assert chunk_of(world.config(batch_size=2)) == 2
+    assert chunk_of(world.config(batch_size=2)) == 8
     assert chunk_of(world.config(engine="server", concurrency=8)) == 32

@@ -17,9 +17,10 @@ from PIL import Image
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.models import Completion, Request
 from iadr1.models.replay import ReplayEngine
-from iadr1.records import Sample, write_records
+from iadr1.prompts import formats
+from iadr1.records import Sample, meta_path, write_records
 from iadr1.stages import scoring
-from iadr1.stages.evaluate import run
+from iadr1.stages.evaluate import folder, run
 from tests.stages.evaluate_world import SCRATCH, World, detection, leave_out_pictures, sample, ugly, yes_no
 from tests.stages.fake_engine import FakeEngine, share
 
@@ -56,10 +57,10 @@ def test_a_cut_file_goes_on(world: World) -> None:
     path.write_bytes(b"".join(lines[:3]) + lines[3][:40])
     calls: list[tuple[int, int]] = []
     spy = Spy(engine.model)
-    result = run(world.config(batch_size=3), engine=spy, progress=lambda done, total: calls.append((done, total)))
+    result = run(world.config(batch_size=1), engine=spy, progress=lambda done, total: calls.append((done, total)))
     assert path.read_bytes() == whole
     assert [request.id for request in spy.seen] == ["c1", "d1", "d2", "d3"]
-    assert calls == [(3, 7), (4, 7), (7, 7)]
+    assert calls == [(3, 7), (7, 7)]
     assert result.resumed == 3
 
 
@@ -103,7 +104,8 @@ def test_a_run_may_be_kept_from_going_on(world: World) -> None:
 def test_a_larger_limit_goes_on_and_a_smaller_one_is_refused(world: World) -> None:
     engine = world.write(ugly())
     world.run(engine, limit=3)
-    assert world.run(engine).resumed == 3
+    assert world.run(engine, limit=5).resumed == 3
+    assert world.run(engine).resumed == 5
     before = (world.out / "predictions.jsonl").read_bytes()
     with pytest.raises(UsageError, match=r"it holds 4 answers to questions that this run does not ask, such as"):
         world.run(engine, limit=3)
@@ -137,7 +139,7 @@ def test_a_mended_image_is_asked_again(world: World) -> None:
 
 
 class Interrupted(FakeEngine):
-    """Somebody presses Ctrl-C while it works on its third batch."""
+    """Somebody presses Ctrl-C while it works on its third chunk."""
 
     def generate(self, requests: Sequence[Request], *, max_new_tokens: int) -> list[Completion]:
         if len(self.batches) == 2:
@@ -146,14 +148,14 @@ class Interrupted(FakeEngine):
 
 
 def test_ctrl_c_keeps_what_is_answered(world: World) -> None:
-    write_records(world.data, [sample(f"{image}{number}") for image in "abcd" for number in range(2)])
+    write_records(world.data, [sample(f"{image}{number}") for image in "abcd" for number in range(3)])
     with pytest.raises(KeyboardInterrupt):
-        world.run(Interrupted(default="<answer>A</answer>"))
-    assert [p.key for p in world.predictions()] == ["a0", "a1", "b0", "b1"]
+        world.run(Interrupted(default="<answer>A</answer>"), batch_size=1)
+    assert [p.key for p in world.predictions()] == ["a0", "a1", "a2", "b0", "b1", "b2"]
     assert world.run_file()["finished"] is False
     engine = FakeEngine(default="<answer>A</answer>")
-    assert world.run(engine).resumed == 4
-    assert [request.id for request in engine.asked] == ["c0", "c1", "d0", "d1"]
+    assert world.run(engine).resumed == 6
+    assert [request.id for request in engine.asked] == ["c0", "c1", "c2", "d0", "d1", "d2"]
     assert world.run_file()["finished"] is True
 
 
@@ -182,7 +184,7 @@ draw = random.Random(5)
 for target in sorted(draw.sample(range(1, total - 20), 20)):
     child = os.fork()
     if not child:
-        run(EvalConfig(benchmark="mmad", data=data, out=out, batch_size=3, shots=1), engine=Slow(default="<answer>B"))
+        run(EvalConfig(benchmark="mmad", data=data, out=out, batch_size=1, shots=1), engine=Slow(default="<answer>B"))
         os._exit(0)
     while answered() < target and not os.waitpid(child, os.WNOHANG)[0]:
         time.sleep(0.001)
@@ -212,7 +214,7 @@ def test_kill_9_at_20_random_moments_gives_the_file_of_an_uninterrupted_run(worl
     assert counts == sorted(counts)
     assert counts[-1] < len(keys)
     assert len(set(counts)) > 10
-    settings: dict[str, Any] = {"batch_size": 3, "shots": 1}
+    settings: dict[str, Any] = {"batch_size": 1, "shots": 1}
     result = world.run(FakeEngine(default="<answer>B"), **settings)
     assert counts[-1] <= result.resumed < len(keys)
     straight = world.run(FakeEngine(default="<answer>B"), out=world.folder / "straight", **settings)
@@ -267,6 +269,61 @@ def test_answers_of_another_dtype_input_or_about_other_images_are_refused(world:
         world.run(smaller, dtype="float32")
     # The same folder by another name is the same.
     assert world.run(engine, dtype="float32", root=other / "..").resumed == 3
+
+
+def test_one_answer_of_another_protocol_or_model_is_refused(world: World) -> None:
+    engine = world.write(ugly())
+    run_of = world.run(engine)
+    path = world.out / "predictions.jsonl"
+    whole = world.predictions()
+    for what, field, value in (("protocol", "protocol", "fedc"), ("model", "model", "other@b00")):
+        write_records(path, [*whole[:-1], whole[-1].model_copy(update={field: value})])
+        told = value.rpartition("@")[2]
+        own = {"protocol": run_of.protocol.digest, "model": engine.fingerprint}[what]
+        with pytest.raises(UsageError, match=f"its answers are of the {what} {told}, this run's is {own}"):
+            world.run(engine)
+
+
+def test_answers_with_other_domain_knowledge_are_refused(world: World) -> None:
+    def write(text: str) -> None:
+        knowledge = {"root": ".", "domain_knowledge": {"X": {"bolt": {"good": text}}}}
+        meta_path(world.data).write_text(json.dumps(knowledge), encoding="utf-8")
+
+    write_records(world.data, [sample("a1"), sample("b1")])
+    write("The bolt is even.")
+    engine = FakeEngine(default="<answer>A</answer>")
+    world.run(engine, domain_knowledge=True, limit=1)
+    first = world.run_file()["domain_knowledge"]
+    assert world.run(engine, domain_knowledge=True, limit=1).resumed == 1
+    write("The bolt is bent.")
+    with pytest.raises(UsageError, match=rf"the domain knowledge {first}, this run's is (?!{first})[0-9a-f]{{16}}"):
+        world.run(engine, domain_knowledge=True)
+
+
+def test_answers_scored_by_another_prompt_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_records(world.data, [yes_no("a", SCRATCH)])
+    engine = FakeEngine(default="<answer>Yes</answer>")
+    world.run(engine, "iad")
+    first = world.run_file()["score_prompt"]
+    monkeypatch.setitem(formats._INSTRUCTIONS, "direct", "Yes or No?")
+    with pytest.raises(UsageError, match=f"with the score prompt {first}, this run's is (?!{first})[0-9a-f]+"):
+        world.run(engine, "iad")
+    # The most probable option is that of the protocol's own prompt.
+    world.run(engine, "iad", scoring="logprob", out=world.folder / "logprob")
+    assert json.loads((world.folder / "logprob" / "run.json").read_text(encoding="utf-8"))["score_prompt"] is None
+
+
+def test_what_auto_stands_for_is_the_dtype_of_a_run(world: World) -> None:
+    class Computing(FakeEngine):
+        dtype = "torch.float32"
+
+    write_records(world.data, [sample("a1")])
+    world.run(Computing(default="<answer>A</answer>"))
+    assert world.run_file()["dtype"] == "float32"
+    other = Computing(default="<answer>A</answer>")
+    other.dtype = "torch.bfloat16"
+    with pytest.raises(UsageError, match="of the dtype float32, this run's is bfloat16"):
+        world.run(other)
 
 
 def test_answers_without_a_run_file_are_refused(world: World) -> None:
@@ -385,9 +442,81 @@ def test_more_shards_than_images(world: World) -> None:
 
 
 def test_a_killed_shard_goes_on(world: World) -> None:
-    write_records(world.data, [yes_no(key, SCRATCH) for key in "abcd"])
+    keys = "abcdrefgh"
+    for key in keys:
+        Image.new("RGB", (20, 20)).save(world.folder / f"{key}.png")
+    write_records(world.data, [yes_no(key, SCRATCH) for key in keys])
     with pytest.raises(KeyboardInterrupt):
         world.run(Interrupted(default="<answer>Yes</answer>"), "iad", shard="1/1", batch_size=1)
     engine = FakeEngine(default="<answer>Yes</answer>")
-    assert world.run(engine, "iad", shard="1/1").resumed == 2
-    assert len(engine.asked) == 2
+    assert world.run(engine, "iad", shard="1/1").resumed == 8
+    assert len(engine.asked) == 1
+
+
+# two runs in one folder
+
+
+def test_two_runs_do_not_share_a_folder(world: World) -> None:
+    engine = world.write(ugly())
+    with (
+        folder.locked(world.out),
+        pytest.raises(UsageError, match="another process is evaluating in this folder"),
+    ):
+        world.run(engine)
+    assert not (world.out / "predictions.jsonl").exists()
+    assert world.run(engine).asked == 7
+
+
+def test_equal_doubles_are_dropped_and_differing_ones_named(world: World) -> None:
+    engine = world.write(ugly())
+    result = world.run(engine)
+    path = world.out / "predictions.jsonl"
+    whole = world.predictions()
+    write_records(path, [*whole, whole[1].model_copy(update={"seconds": 9.0})])
+    again = world.run(engine)
+    assert (again.resumed, world.predictions()) == (7, whole)
+    assert plain(again.metrics) == plain(result.metrics)
+    write_records(path, [*whole, whole[1].model_copy(update={"answer": "B"})])
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"predictions\.jsonl:2: the question 'a2' has several answers that differ"):
+        world.run(engine)
+    assert path.read_bytes() == before
+
+
+# what is on the disk, and when
+
+
+def test_answers_are_on_the_disk_before_they_are_told_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_records(world.data, [sample(f"{image}{number}") for image in "abcd" for number in range(3)])
+    path = world.out / "predictions.jsonl"
+    synced: list[int] = []
+    plain = os.fsync
+
+    def fsync(file: int) -> None:
+        plain(file)
+        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            synced.append(path.read_bytes().count(b"\n"))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    told: list[tuple[int, int]] = []
+
+    def tell(answered: int, _: int) -> None:
+        told.append((answered, synced[-1] if synced else 0))
+
+    run(world.config(batch_size=1), engine=FakeEngine(default="<answer>A</answer>"), progress=tell)
+    assert told == [(0, 0), (3, 3), (6, 6), (9, 9), (12, 12)]
+
+
+def test_no_prediction_is_without_its_masks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cv2")
+    write_records(world.data, [yes_no(key, SCRATCH) for key in "ab"])
+
+    def killed(path: Path, records: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "_append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.run(FakeEngine(), "detection", masks=True)
+    assert world.predictions() == []
+    assert world.run(FakeEngine(), "detection", masks=True).asked == 2

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from iadr1.cli.app import app
 from iadr1.config import EvalConfig
 from iadr1.errors import DataError, UsageError
 from iadr1.records import Sample, write_records
@@ -33,6 +36,9 @@ def world(tmp_path: Path) -> World:
         ({"shots": -1}, "shots is -1"),
         ({"concurrency": 0}, "concurrency is 0"),
         ({"price_prompt": -0.5}, "price_prompt is -0.5"),
+        ({"price_prompt": math.nan}, "price_prompt is nan"),
+        ({"price_completion": math.inf}, "price_completion is inf"),
+        ({"timeout_s": math.inf}, "timeout_s is inf"),
         ({"timeout_s": 0.0}, "timeout_s is 0"),
         ({"scoring": "vote"}, r"no scoring 'vote' \(known: text, logprob\)"),
         ({"protocol": "mmda"}, r"no protocol 'mmda'"),
@@ -81,6 +87,7 @@ SERVER = {"engine": "server", "base_url": "http://localhost:1/v1", "model": "m"}
         ({"price_prompt": 2.0, "scoring": "logprob"}, "--price-prompt"),
         ({"export": "lmms-eval", "limit": 4}, "--limit"),
         ({"export": "lmms-eval", "model": "m"}, "--model"),
+        ({"export": "lmms-eval", "seed": 4}, "--seed"),
     ],
 )
 def test_what_would_not_be_read_is_refused_by_name(settings: dict[str, Any], name: str) -> None:
@@ -92,6 +99,8 @@ def test_what_would_not_be_read_is_refused_by_name(settings: dict[str, Any], nam
     ("settings", "message"),
     [
         ({"engine": "server"}, r"the engine 'server' needs --base-url"),
+        ({"engine": "server", "base_url": "http://localhost:1/v1"}, r"the engine 'server' needs --model \(the name"),
+        ({"engine": "replay"}, r"the engine 'replay' needs --model \(the file"),
         ({**SERVER, "benchmark": "detection"}, r"--family"),
         ({"benchmark": "detection", "scoring": "logprob"}, r"the answers of the protocol 'detection' are boxes"),
         ({"benchmark": "grounding", "scoring": "logprob"}, r"the answers of the protocol 'grounding' are boxes"),
@@ -103,7 +112,24 @@ def test_what_does_not_go_together(settings: dict[str, Any], message: str) -> No
 
 
 def test_a_segmenter_reads_the_device_whatever_the_engine() -> None:
-    check_settings(EvalConfig(benchmark="detection", engine="replay", masks=True, device="cuda"))
+    check_settings(EvalConfig(benchmark="detection", engine="replay", model="m", masks=True, device="cuda"))
+
+
+def test_the_seed_reaches_a_protocol_that_permutes_by_itself(tmp_path: Path) -> None:
+    own = check_settings(EvalConfig(protocol="anomalyr1-repo"))[1]
+    seeded = check_settings(EvalConfig(protocol="anomalyr1-repo", seed=3))[1]
+    assert (own.seed, seeded.seed, seeded.name) == (0, 3, "anomalyr1-repo+seed=3")
+    assert seeded.digest != own.digest
+    # An export asks in this order too.
+    assert check_settings(EvalConfig(protocol="mmad", option_order="seeded", seed=3, export="lmms-eval"))[1].seed == 3
+    # Elsewhere it draws questions, and changes no protocol.
+    assert check_settings(EvalConfig(seed=3))[1].name == "anomalyr1"
+
+
+@pytest.mark.parametrize("word", ["--resume", "--no-resume"])
+def test_an_export_goes_on_with_nothing(word: str) -> None:
+    with pytest.raises(UsageError, match=f"^{word} would not be read: --export asks nothing"):
+        CliRunner().invoke(app, ["eval", "mmad", "--export", "lmms-eval", word], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,20 @@ def test_the_inspector_looks_at_the_whole_and_at_every_tile() -> None:
     assert (record.verdict, record.tiles, record.reasoning) == ("anomalous", 5, "Even surface.\n[96,48,216,108] There.")
     # The last tile begins at (96, 48); the model's 112 x 112 px are its 120 x 60.
     assert record.defects[0].box == pytest.approx((96 + 30, 48 + 15, 96 + 60, 48 + 45))
+
+
+class _OneTile(FakeEngine):
+    """Only the third tile is suspicious."""
+
+    def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+        shares = [0.8 if request.id == "a.png#3" else 0.1 for request in requests]
+        return [{"Yes": share, "No": 1 - share} for share in shares]
+
+
+def test_the_highest_score_counts_and_only_suspicious_tiles_are_reasoned_about() -> None:
+    engine = _OneTile()
+    item = Loaded(Photo(Path("a.png"), "a.png", "a"), Image.new("RGB", (216, 108)))
+    (finding,) = Inspector(engine, InspectSettings(tiles="2x2")).inspect([item])
+    assert [request.id for request in engine.asked] == ["a.png#3"]
+    assert (finding.record.score, finding.record.verdict) == (0.8, "anomalous")
+    assert finding.record.defects[0].score == 0.8

@@ -162,6 +162,9 @@ def test_an_answer_in_two_shards_is_doubled(world: World) -> None:
         ({"data": {"samples.jsonl": "0" * 64}}, "of the data [0-9a-f]{64}, .*shard-2-of-2/run.json of 0{64}"),
         ({"protocol": {"hash": "fedc"}}, "of the protocol 0123456789abcdef, .* of fedc"),
         ({"model_fingerprint": "b00"}, "of the model f00d, .* of b00"),
+        ({"domain_knowledge": "b00"}, "of the domain knowledge None, .* of b00"),
+        ({"score_prompt": "b00"}, "of the score prompt None, .* of b00"),
+        ({"dtype": "bfloat16"}, "of dtype None, .* of bfloat16"),
         ({"config": {"limit": 3, "seed": 0, "shard": "2/2"}}, "of limit None, .* of 3"),
         ({"config": {"limit": None, "seed": 0, "shard": "1/2"}}, "not the run of shard-2-of-2: its shard is 1/2"),
     ],
@@ -170,6 +173,65 @@ def test_shards_of_two_runs_are_refused(world: World, entry: dict[str, Any], tol
     write_shards(world, 2, s2=entry)
     with pytest.raises(UsageError, match=told):
         score(world.out, PARTIAL)
+
+
+@pytest.mark.parametrize("count", [600, 39_672])
+def test_a_larger_limit_holds_what_a_smaller_one_does(count: int) -> None:
+    limits = (1, 2, 99, 100, 599, 600, 5_000, 20_000)
+    drawn = [scoring.draw(count, limit, 3) for limit in limits]
+    for limit, smaller, larger in zip(limits, drawn, drawn[1:], strict=False):
+        assert len(smaller) == min(limit, count)
+        assert set(smaller) <= set(larger)
+        assert list(smaller) == sorted(smaller)
+    assert scoring.draw(count, 99, 4) != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"limit": -5}, "its limit is -5, not a whole number from 1"),
+        ({"limit": "5"}, "its limit is '5', not a whole number from 1"),
+        ({"limit": 3, "seed": None}, "a limit without the seed"),
+        ({"seed": "x"}, "its seed is 'x'"),
+        ({"price_prompt": "x"}, "its price_prompt is 'x', not a number from 0"),
+        ({"price_completion": float("nan")}, "its price_completion is nan"),
+    ],
+)
+def test_a_run_file_that_was_changed(world: World, config: dict[str, Any], told: str) -> None:
+    world.config |= config
+    world.write(questions(1), answers(questions(1)))
+    with pytest.raises(DataError, match=rf"run\.json: .*{told}"):
+        score(world.out, ScoreSettings())
+
+
+def test_a_shard_that_was_changed(world: World) -> None:
+    world.write(questions(1), answers(questions(1)))
+    info = json.loads((world.out / "run.json").read_text(encoding="utf-8"))
+    for value in ("3/2", 7):
+        info["config"]["shard"] = value
+        (world.out / "run.json").write_text(json.dumps(info), encoding="utf-8")
+        with pytest.raises(DataError, match=rf"run\.json: the shard '{value}' is not written I/N"):
+            score(world.out, ScoreSettings())
+
+
+@pytest.mark.parametrize("entry", [{"scoring": "logprob"}, {"domain_knowledge": "b00"}])
+def test_runs_that_were_asked_differently_are_not_compared_silently(world: World, entry: dict[str, Any]) -> None:
+    world.write(questions(1), answers(questions(1)))
+    first, [(what, value)] = world.out, entry.items()
+    world.out, world.extra = world.folder / "other", entry
+    world.write(questions(1), answers(questions(1)))
+    with pytest.raises(UsageError, match=rf"of the {what.replace('_', ' ')} .* of the .* {value} \(--across-protocols"):
+        compare(first, world.out, ScoreSettings())
+    assert compare(first, world.out, ScoreSettings(), across_protocols=True).content["questions"] == 3
+
+
+def test_every_table_says_that_answers_were_not_written(world: World) -> None:
+    world.extra = {"scoring": "logprob"}
+    world.write(questions(1), answers(questions(1)))
+    measured = score(world.out, ScoreSettings())
+    for end in ("md", "tex"):
+        text = (measured.out / f"table.{end}").read_text(encoding="utf-8")
+        assert text.count("protocol mine v2 0123456789abcdef, logprob") == len(measured.tables)
 
 
 def test_a_folder_that_holds_too_much(world: World) -> None:

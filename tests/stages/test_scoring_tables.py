@@ -157,6 +157,14 @@ def test_a_rotation_that_was_not_asked_is_refused(world: World) -> None:
         score(world.out, PARTIAL)
 
 
+def test_an_order_that_is_none_of_the_options_is_named_with_its_line(world: World) -> None:
+    given = circular(world)
+    given[5] = given[5].model_copy(update={"order": "QQ"})
+    world.write(SAMPLES, given)
+    with pytest.raises(DataError, match=r"predictions\.jsonl:6: the order 'QQ' of the answer 'a#1#1' is none of"):
+        score(world.out, ScoreSettings())
+
+
 def test_one_order_says_nothing_of_orders(world: World) -> None:
     world.write(SAMPLES, [answer(one.id, "A") for one in SAMPLES])
     assert "circular" not in score(world.out, ScoreSettings()).metrics

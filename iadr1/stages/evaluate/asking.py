@@ -291,8 +291,9 @@ def _direct(question: Question, pictures: Pictures) -> Request:
 
 def score_prompt() -> str:
     """A digest of how the anomaly score is asked for, which no protocol's hash holds: its words and their slots."""
-    shown = Sample.model_construct(task="anomaly", question="{question}", options={}, references=("{reference}",))
-    asked = [prompts.render_prompt(shown, "direct", shots=shots) for shots in (0, 1)]
+    fields: dict[str, Any] = {"task": "anomaly", "question": "{question}", "references": ("{reference}",)}
+    any_sample = Sample.model_construct(**fields)
+    asked = [prompts.render_prompt(any_sample, "direct", shots=shots) for shots in (0, 1)]
     return provenance.digest([asked, YES, NO])
 
 

@@ -198,13 +198,12 @@ def _check_engine(config: EvalConfig, protocol: Protocol) -> None:
     check_segmenter(config.segmenter)
     if config.engine not in ENGINES:
         raise UsageError(f"no engine {config.engine!r}", hint=f"known engines: {', '.join(ENGINES)}")
+    served = config.engine == "server"
+    if served and not config.base_url:
+        raise UsageError("the engine 'server' needs --base-url", hint="for example http://localhost:8000/v1")
     if config.engine in _NAMED and config.model == _default("model"):
         raise UsageError(f"the engine {config.engine!r} needs --model", hint=_NAMED[config.engine])
-    if config.engine != "server":
-        return
-    if not config.base_url:
-        raise UsageError("the engine 'server' needs --base-url", hint="for example http://localhost:8000/v1")
-    if protocol.reading in BOX_READINGS and not config.family:
+    if served and protocol.reading in BOX_READINGS and not config.family:
         raise UsageError(
             "a server does not say how its model writes boxes", hint="name its family with --family, e.g. qwen2_5_vl"
         )

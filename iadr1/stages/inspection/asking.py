@@ -16,6 +16,7 @@ from iadr1.stages.inspection.loading import Loaded
 from iadr1.stages.inspection.tiles import Window, same_part, windows
 
 YES, NO = "Yes", "No"
+_NONE_GIVEN = "the engine gave no probabilities of Yes and No for this photo"
 _PATIENCE = 3
 """Requests that may fail before an engine that never gave a probability counts as one that gives none."""
 
@@ -103,7 +104,7 @@ class Scorer:
         if self.scoreless:
             return [str(self.failure)] * len(requests)
         try:
-            shares = [words[YES] for words in self._engine.probabilities(requests, (YES, NO))]
+            shares = self._engine.probabilities(requests, (YES, NO))
         except ModelError as error:
             self.failure = self.failure or error
             if len(requests) == 1:
@@ -111,5 +112,6 @@ class Scorer:
                 return [str(error)]
             middle = len(requests) // 2
             return [*self.scores(requests[:middle]), *self.scores(requests[middle:])]
-        self._scored = True
-        return [*shares]
+        self._scored = self._scored or any(shares)
+        # A server gives nothing for a request that it does not answer as asked.
+        return [words.get(YES, _NONE_GIVEN) for words in shares]

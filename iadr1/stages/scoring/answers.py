@@ -80,8 +80,8 @@ class _Entry:
 def load_answers(path: Path, *, data: Path | None = None, partial: bool = False) -> Loaded:
     """Read an answers file.
 
-    Without samples an image is normal where it lies below a folder `good`, and nothing is known to be missing. A question
-    whose `correct_answer` is no letter cannot be scored: it is left out of everything but `mmad_compat`.
+    Without samples an image is normal where it lies below a folder `good`, and nothing is known to be missing. A
+    question whose `correct_answer` is no letter cannot be scored: it is left out of everything but `mmad_compat`.
 
     Args:
         path: The file.
