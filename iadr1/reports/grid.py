@@ -37,12 +37,19 @@ class Grid:
         columns: Name of each column, and its heading in the terminal (with line breaks).
         groups: Groups of rows, separated by a line.
         note: Sentences below.
+        remarks: Further ones for the files alone, about rows that the terminal does not show.
     """
 
     title: str
     columns: Sequence[tuple[str, str]]
     groups: Sequence[Group]
     note: str = ""
+    remarks: str = ""
+
+    @property
+    def below(self) -> str:
+        """All sentences."""
+        return " ".join(filter(None, (self.note, self.remarks)))
 
 
 def to_rich(grid: Grid) -> Table:
@@ -113,7 +120,7 @@ def to_markdown(grid: Grid) -> str:
         if group.heading:
             lines.append(_row([f"*{_markdown(group.heading)}*", *empty], raw=True))
         lines += [_row([label, *cells]) for label, cells in group.rows]
-    return "\n".join([*lines, *(["", _markdown(grid.note)] if grid.note else [])]) + "\n"
+    return "\n".join([*lines, *(["", _markdown(grid.below)] if grid.below else [])]) + "\n"
 
 
 def _row(cells: Sequence[str], *, raw: bool = False) -> str:
@@ -133,7 +140,7 @@ def to_latex(grid: Grid) -> str:
     lines = [
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{_latex(' '.join(filter(None, [grid.title + '.', grid.note])))}}}",
+        rf"\caption{{{_latex(' '.join(filter(None, [grid.title + '.', grid.below])))}}}",
         r"\resizebox{\linewidth}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(grid.columns)}}}",
         r"\toprule",

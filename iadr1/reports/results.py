@@ -75,8 +75,10 @@ def _headline(metrics: Metrics, columns: Sequence[str], rows: Sequence[Published
     if rows:
         known = {row.dataset for row in published.mmad()} | {_AVERAGE}
         other = "" if known.issuperset(metrics["strict"]) else " about MMAD's own images, not comparable with others"
-        notes += [f"{_SCRIPT}{other}.", TRAINED_NOTE, *remarks(rows)]
-    return Grid(run_title(metrics), [(name, _HEADINGS[name]) for name in columns], groups, " ".join(notes))
+        notes += [f"{_SCRIPT}{other}.", TRAINED_NOTE]
+    return Grid(
+        run_title(metrics), [(name, _HEADINGS[name]) for name in columns], groups, " ".join(notes), remarks(rows)
+    )
 
 
 def run_title(metrics: Metrics) -> str:
@@ -160,7 +162,7 @@ def _by_subtask(metrics: Metrics, rows: Sequence[PublishedRow]) -> list[Grid]:
             members,
             counts={subtask: cell["asked"] for subtask, cell in metrics["counts"].get(name, {}).items()},
             script=metrics["mmad_compat"].get(name, {}),
-            note=" ".join([f"{_SCRIPT}.", *remarks(members)]),
+            note=f"{_SCRIPT}.",
         )
     return grids
 
@@ -203,7 +205,7 @@ def _beside(
     groups = [Group(run_name(metrics), mine)]
     groups += [Group(group.heading, group.rows) for group in published_groups(rows, columns)]
     notes = [_STRICT, note, *_trained_notes(metrics), TRAINED_NOTE]
-    return [Grid(title, [(name, name) for name in columns], groups, " ".join(filter(None, notes)))]
+    return [Grid(title, [(name, name) for name in columns], groups, " ".join(filter(None, notes)), remarks(rows))]
 
 
 _BOX_RATES = {"precision": "P", "recall": "R", "f1": "F1"}

@@ -187,6 +187,6 @@ def test_eval_exits_1_where_an_image_failed_until_it_is_mended(
     for _ in range(2):
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
-        ends.append((ended.value.code, "could not be used" in capsys.readouterr().out))
+        ends.append((ended.value.code, "got no answer" in capsys.readouterr().err))
         Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     assert ends == [(1, True), (0, False)]

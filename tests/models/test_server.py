@@ -294,18 +294,24 @@ def test_a_server_with_a_strict_limit_answers_everything() -> None:
 
 
 def test_a_request_waits_as_long_as_others_are_answered() -> None:
-    served = threading.Semaphore(0)
+    """At each refusal one other request has been answered since the last: the client has sent the one behind it."""
+    may_answer, next_came = threading.Semaphore(0), threading.Semaphore(0)
 
     def act(call: Call) -> Answer:
-        if call.text == "unlucky" and call.attempt < 5:
-            assert served.acquire(timeout=10)  # another one was answered since its last try
-            time.sleep(0.05)
-            return refused(429, "rate limit", retry_after="0.01")
-        served.release()
+        if call.text == "unlucky":
+            may_answer.release(1 if call.attempt < 5 else 100)
+            if call.attempt < 5:
+                assert next_came.acquire(timeout=10)
+                return refused(429, "rate limit", retry_after="0.01")
+        else:
+            if call.text != "question 0":
+                next_came.release()
+            assert may_answer.acquire(timeout=10)
         return written(call.text)
 
-    completions, _ = ask(act, [question("unlucky"), *questions(30)], concurrency=2, retries=1)
-    assert [completion.error for completion in completions] == [None] * 31
+    completions, fake = ask(act, [question("unlucky"), *questions(12)], concurrency=2, retries=1)
+    assert [completion.error for completion in completions] == [None] * 13
+    assert len(fake.calls) == 13 + 5
 
 
 def test_too_many_requests_for_ever_is_an_error_of_the_request() -> None:
@@ -492,6 +498,19 @@ def test_an_unknown_model_lists_the_known() -> None:
     # What `transformers serve` says.
     pinned = Answer({"detail": "Server is pinned to '/m'; requested 'vlm'."}, 400)
     assert "has no model 'vlm'" in refusal(lambda call: pinned)[0]
+
+
+@pytest.mark.parametrize("body", ["{", "[" * 100_000])
+def test_a_list_of_models_that_cannot_be_read_is_none(body: str) -> None:
+    class Broken(FakeServer):
+        def _answer(self, path: str, raw: bytes, headers: dict[str, str]) -> Answer:
+            if path.endswith("/models"):
+                return Answer(body, headers={"content-type": "application/json"})
+            return super()._answer(path, raw, headers)
+
+    told = "has no model 'vlm', or no chat completions: no such model"
+    with Broken(lambda call: refused(404, "no such model")) as fake, pytest.raises(ModelChoiceError, match=told):
+        engine_for(fake.url).generate([question("q")], max_new_tokens=8)
 
 
 def test_an_address_without_the_api() -> None:

@@ -42,6 +42,7 @@ def choice_run(world: World, *, template: str = "similar", shots: int = 1) -> li
 
 
 def test_pictures_and_the_page_of_answers(world: World) -> None:
+    world.extra = {"scoring": "logprob", "domain_knowledge": "fedcba9876543210"}
     choice_run(world)
     measured = score(world.out, REPORT)
     names = [path.name for path in measured.files]
@@ -50,7 +51,15 @@ def test_pictures_and_the_page_of_answers(world: World) -> None:
     for path in measured.files[3:5]:
         assert min(Image.open(path).size) > 100
     page = measured.files[-1].read_text(encoding="utf-8")
-    for text in ("It is B.", "mine", "0123456789abcdef", file_sha256(world.data), "33.33 %", "66.67 %"):
+    for text in (
+        "It is B.",
+        "mine",
+        "0123456789abcdef",
+        file_sha256(world.data),
+        "33.33 %",
+        "66.67 %",
+        *world.extra.values(),
+    ):
         assert text in page
     # The reference that was sent is the similar one.
     assert page.count("c.png") >= 3

@@ -232,6 +232,8 @@ def test_every_table_says_that_answers_were_not_written(world: World) -> None:
     for end in ("md", "tex"):
         text = (measured.out / f"table.{end}").read_text(encoding="utf-8")
         assert text.count("protocol mine v2 0123456789abcdef, logprob") == len(measured.tables)
+    found = compare(world.out, world.out, ScoreSettings()).tables
+    assert all(table.note.count("0123456789abcdef, logprob") == 2 for table in found)
 
 
 def test_a_folder_that_holds_too_much(world: World) -> None:

@@ -31,6 +31,8 @@ def write_page(loaded: Loaded, metrics: Mapping[str, Any], path: Path, *, root: 
         OutputError: The file cannot be written.
     """
     protocol = metrics["protocol"]
+    names = {"Shots": "shots", "Scoring": "scoring", "Domain knowledge": "domain_knowledge"}
+    told = {name: metrics[key] for name, key in names.items()}
     header = Header(
         benchmark=metrics["benchmark"] or "questions",
         model=metrics["model"],
@@ -39,7 +41,7 @@ def write_page(loaded: Loaded, metrics: Mapping[str, Any], path: Path, *, root: 
         data_hash=metrics["data"]["sha256"],
         parse_rate=metrics["parse_rate"],
         strict=metrics["strict"][AVERAGE][AVERAGE],
-        more={} if metrics["shots"] is None else {"Shots": str(metrics["shots"])},
+        more={name: str(value) for name, value in told.items() if value is not None},
     )
     write_report(path, _cards(loaded, Path(metrics["data"]["path"])), header, root=root)
     return path
