@@ -301,12 +301,12 @@ def test_a_request_waits_as_long_as_others_are_answered() -> None:
         if call.text == "unlucky":
             may_answer.release(1 if call.attempt < 5 else 100)
             if call.attempt < 5:
-                assert next_came.acquire(timeout=10)
+                assert next_came.acquire(timeout=5)
                 return refused(429, "rate limit", retry_after="0.01")
         else:
             if call.text != "question 0":
                 next_came.release()
-            assert may_answer.acquire(timeout=10)
+            assert may_answer.acquire(timeout=5)
         return written(call.text)
 
     completions, fake = ask(act, [question("unlucky"), *questions(12)], concurrency=2, retries=1)
