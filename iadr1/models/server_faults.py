@@ -187,6 +187,11 @@ def unknown_model(place: Place, said: str, known: list[str] | None) -> ModelChoi
         said: The server's words.
         known: Names of the models it has; None where it does not list any.
     """
+    if known and place.model in known:
+        return ModelChoiceError(
+            f"{place.url} lists the model {place.model!r} and has no chat completions for it: {said or 'HTTP 404'}",
+            hint="check --base-url; the address mostly ends in /v1",
+        )
     if known:
         listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
         return ModelChoiceError(f"{place.url} has no model {place.model!r}", hint=f"it serves: {listed}")

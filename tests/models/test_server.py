@@ -495,6 +495,8 @@ def test_a_key_that_is_not_set() -> None:
 def test_an_unknown_model_lists_the_known() -> None:
     words, _ = refusal(lambda call: refused(404, "The model `vlm` does not exist."), models=["b", "a"])
     assert "has no model 'vlm' (it serves: a, b)" in words
+    words, _ = refusal(lambda call: refused(404, "Not Found"), models=["b", "vlm"])
+    assert "lists the model 'vlm' and has no chat completions for it" in words
     # What `transformers serve` says.
     pinned = Answer({"detail": "Server is pinned to '/m'; requested 'vlm'."}, 400)
     assert "has no model 'vlm'" in refusal(lambda call: pinned)[0]

@@ -242,3 +242,13 @@ def test_two_runs_are_named_with_their_protocols() -> None:
         assert max(map(len, text(table).splitlines())) <= 80
     assert rows(first)[DETECTION] == ["50.00", "60.00", "+10.00", "+5.00", "+15.00", "<0.0001"]
     assert rows(second)["all"] == ["1", "9", "0.0200"]
+
+
+def test_questions_without_an_answer_are_told_below_the_table() -> None:
+    assert "10 got no answer: they count as wrong." in result_tables(choice("VisA", errors=10), task="choice")[0].note
+    assert "got no answer" not in result_tables(choice("VisA", errors=0), task="choice")[0].note
+
+
+def test_mvtec_3d_is_not_laid_beside_mmad() -> None:
+    table = result_tables(choice("Syn", benchmark="mvtec3d"), task="choice")[0]
+    assert [group.heading for group in table.groups if "Table 2" in group.heading] == []

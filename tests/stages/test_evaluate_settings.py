@@ -200,3 +200,12 @@ def test_an_export_writes_a_task_and_asks_nothing(world: World) -> None:
     assert {path.name for path in world.out.iterdir()} == {"data.jsonl", "protocol.json", "utils.py", task.name}
     with pytest.raises(UsageError, match="no export named"):
         export(EvalConfig(data=world.data))
+
+
+def test_an_export_never_mixes_into_a_run(tmp_path: Path) -> None:
+    write_records(tmp_path / "q.jsonl", [sample("a")])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text('{"command": "eval"}', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"out: the folder holds an evaluation \(give another --out\)"):
+        export(EvalConfig(data=tmp_path / "q.jsonl", out=out, export="lmms-eval"))

@@ -213,6 +213,8 @@ def export(config: EvalConfig) -> Path:
     samples = read_samples(data, benchmark)
     knowledge = read_knowledge(data) if protocol.domain_knowledge else None
     check_folder(out, sharded=False)
+    if (out / RUN).exists():
+        raise UsageError("the folder holds an evaluation", where=str(out), hint="give another --out")
     return lmms_eval.write_task(out, samples, protocol, root=resolve_root(data, config.root), knowledge=knowledge)
 
 
