@@ -25,7 +25,13 @@ FRAME = BoxFrame(BoxSpace.INPUT_PX, (1000, 800), (1008, 812))
 KINDS = ("scratch", "surface scratches", "hole", "dark stain", "bent component", "crack", "missing part", "scrach")
 PARTS = ("nut", "gear", "cable", "lid")
 PLACES = ("top left", "upper right corner", "center", "lower left", "middle right", "edge")
-FORMAT_OF_NEED: Mapping[str, Format] = {"options": "choice", "any": "choice", "verdict": "structured", "boxes": "boxes"}
+FORMAT_OF_NEED: Mapping[str, Format] = {
+    "options": "choice",
+    "any": "choice",
+    "answer": "choice",
+    "verdict": "structured",
+    "boxes": "boxes",
+}
 
 
 def reasoning(rng: random.Random, answer: str) -> str:

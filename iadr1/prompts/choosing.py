@@ -164,8 +164,10 @@ _CONCLUSIONS = (
         r"(?:\s+(?:is|would be|should be|must be|option|choice))*"
         rf"{_MARK}(?:(?i:option|choice)\b{_MARK})?([A-Z])\b(?![a-z']){_ARTICLE}(?!\s*\?){_ANOTHER}"
     ),
+    # The letter first: a search for a capital is quick, one for what does not stand before it is not.
     re.compile(
-        r"(?<!\bor )(?<!\band )(?<![/,&] )(?<![/,&])\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:right|correct|best|answer)\b"
+        r"\b([A-Z])(?<!\bor [A-Z])(?<!\band [A-Z])(?<![/,&] [A-Z])(?<![/,&][A-Z])\)?\s+is\s+(?:the\s+)?"
+        r"(?:right|correct|best|answer)\b"
     ),
     # "Therefore, B.", "So it must be B.": only where the letter is the sentence's last word.
     re.compile(
@@ -175,6 +177,8 @@ _CONCLUSIONS = (
     re.compile(rf"(?:答案|正确选项|选择?(?!项))应?该?(?:是|为)?[\uff1a\uff08]?{_MARK}([A-Z])(?![A-Za-z]){_ANOTHER}"),
     re.compile(r"([A-Z])项?是?正确"),
 )
+_IN_ENGLISH = 3
+"""How many of them are English."""
 
 
 def _stated(text: str, options: Mapping[str, str]) -> str | None:
@@ -184,7 +188,8 @@ def _stated(text: str, options: Mapping[str, str]) -> str | None:
     for sentence in reversed(_sentences(text)):
         if not _has_cue(sentence):
             continue
-        found = sorted((m for p in _CONCLUSIONS for m in p.finditer(sentence)), key=lambda m: m.start(1), reverse=True)
+        patterns = _CONCLUSIONS[:_IN_ENGLISH] if sentence.isascii() else _CONCLUSIONS
+        found = sorted((m for p in patterns for m in p.finditer(sentence)), key=lambda m: m.start(1), reverse=True)
         letter = next((m[1] for m in found if m[1] in options and not _denied(sentence, m.start())), None)
         if letter is not None:
             return letter
@@ -202,16 +207,20 @@ def _affirmed(text: str, options: Mapping[str, str]) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
-_CUES = (
+_ENGLISH = (
     *("answer", "choose", "select", "pick", "right", "correct", "best"),
-    *("must be", "therefore", "thus", "hence", "答案", "选", "正确"),
+    *("must be", "therefore", "thus", "hence"),
 )
+_CHINESE = ("答案", "选", "正确")
 """Every phrase of `_CONCLUSIONS` holds one of them; looking for these first spares most sentences the search."""
 
 
 def _has_cue(text: str) -> bool:
     lowered = text.lower()
-    return any(cue in lowered for cue in _CUES)
+    for cue in _ENGLISH:  # a loop, since this is asked of every sentence that a reward reads
+        if cue in lowered:
+            return True
+    return not text.isascii() and any(cue in text for cue in _CHINESE)
 
 
 _SENTENCE_END = re.compile(r"[.!?\n](?:(?<=\n)|(?=\s))")

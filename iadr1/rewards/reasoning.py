@@ -108,7 +108,12 @@ def same_words(said: str, reference: str) -> float:
 def token_f1(said: str, reference: str) -> float:
     """0..1: harmonic mean of the share of words of either text that the other has too, each word as often as it is."""
     words, wanted = _words(said), _counts(reference)
-    shared = sum(min(number, wanted[word]) for word, number in Counter(words).items() if word in wanted)
+    left = dict(wanted)
+    shared = 0
+    for word in words:
+        if left.get(word):
+            left[word] -= 1
+            shared += 1
     return 2 * shared / (len(words) + wanted.total()) if shared else 0.0
 
 
