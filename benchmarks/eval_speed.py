@@ -196,7 +196,7 @@ def noise(folder: Path, images: int) -> list[Sample]:
             found.append(
                 Sample(
                     id=f"{number}#{turn}", dataset="noise", category="noise", split="test", image=f"{number}.png",
-                    task="choice", question=question, options={"A": "Yes.", "B": "No."}, answer="A",
+                    task="choice", question=question, options={"A": "Yes.", "B": "No."}, answer="A", is_anomalous=True,
                     question_type="Anomaly Detection",
                 )
             )  # fmt: skip

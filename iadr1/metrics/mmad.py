@@ -54,12 +54,13 @@ def compat_scores(records: Sequence[AnswerRecord]) -> dict[str, dict[str, float]
     asked: Counter[tuple[str, str]] = Counter()
     right: Counter[tuple[str, str]] = Counter()
     for record in counted(records):
-        keys = [(record.dataset, _folded(record))]
-        if keys[0][1] == DETECTION:
-            keys.append((record.dataset, OVERKILL if "good" in record.image else MISS))
-        asked.update(keys)
-        if record.given == record.truth:
-            right.update(keys)
+        dataset, kind, hit = record.dataset, _folded(record), record.given == record.truth
+        asked[dataset, kind] += 1
+        right[dataset, kind] += hit
+        if kind == DETECTION:
+            state = OVERKILL if "good" in record.image else MISS
+            asked[dataset, state] += 1
+            right[dataset, state] += hit
 
     def accuracy(dataset: str, key: str) -> float:
         total = asked[dataset, key]

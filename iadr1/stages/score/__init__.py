@@ -72,9 +72,11 @@ def score(path: Path, settings: ScoreSettings, *, out: Path | None = None) -> Me
         loaded = _load(path, settings)
         folder = out if out is not None else loaded.folder / "score"
         seed = _seed(settings, loaded)
-        return scoring.measure(
+        measured = scoring.measure(
             loaded, seed=seed, out=folder, report=settings.report, root=settings.root, manifest=settings.leaks
         )
+        del loaded  # before the collector is back, which would walk all of it
+    return measured
 
 
 def compare(
