@@ -32,9 +32,9 @@ BELOW = {
 }
 """Room -> the other rooms it may import."""
 
-SHARED = (("training",), ("scoring",), ("inspection",))
-"""Rooms in `stages` that are no stage: what the training stages share, what `eval` and `score` share, and what the
-commands that look at photos share."""
+SHARED = (("training",), ("scoring",), ("inspection",), ("engines",))
+"""Rooms in `stages` that are no stage: what the training stages share, what `eval` and `score` share, what the commands
+that look at photos share, and how all of these run an engine."""
 
 TORCH_FAMILY = {"torch", "torchvision", "transformers", "safetensors", "accelerate", "trl", "peft", "deepspeed"}
 TORCH_ROOMS = {"models", "masks", "stages"}

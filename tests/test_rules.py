@@ -21,9 +21,9 @@ STAGE_OF = {
     configs.TrainConfig: ("grpo", "training"),
     configs.GroundConfig: ("grpo", "training"),
     configs.SftConfig: ("sft", "training"),
-    configs.EvalConfig: ("evaluate",),
-    configs.DetectConfig: ("detect", "inspection"),
-    configs.CalibrateConfig: ("calibrate", "inspection"),
+    configs.EvalConfig: ("evaluate", "engines"),
+    configs.DetectConfig: ("detect", "inspection", "engines"),
+    configs.CalibrateConfig: ("calibrate", "inspection", "engines"),
 }
 TAGS = re.compile(r"</?(think|answer|location|type)>")
 MAX_LINES = 350

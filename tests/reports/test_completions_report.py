@@ -6,7 +6,6 @@ import dataclasses
 import io
 import math
 from base64 import b64decode
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from PIL import Image
 
 from iadr1.errors import OutputError
 from iadr1.reports.completions import PICTURE_WH, ScoredAnswer, is_flat, write_completions_page
+from tests.reports.parsed_page import Page
 
 HOSTILE = "<script>alert('x')</script>\"><img src=https://evil.example onerror=alert(1)>&quot;'{{ 7 * 7 }}</pre>"
 ANSWER = ScoredAnswer(
@@ -24,35 +24,15 @@ ANSWER = ScoredAnswer(
 )  # fmt: skip
 
 
-class _Page(HTMLParser):
-    """Collects the elements of a page with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f" {data}"
-
-    def all(self, tag: str, kind: str | None = None) -> list[dict[str, str | None]]:
-        found = [attributes for name, attributes in self.elements if name == tag]
-        return [one for one in found if kind is None or kind in (one.get("class") or "").split()]
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     Image.new("RGB", (900, 300), (90, 90, 90)).save(tmp_path / "a.png")
     return tmp_path
 
 
-def page(root: Path, *groups: list[ScoredAnswer], info: dict[str, str] | None = None) -> _Page:
+def page(root: Path, *groups: list[ScoredAnswer], info: dict[str, str] | None = None) -> Page:
     write_completions_page(root / "page.html", groups, root=root, info=info or {"Run": "runs/train"})
-    return _Page((root / "page.html").read_text(encoding="utf-8"))
+    return Page((root / "page.html").read_text(encoding="utf-8"))
 
 
 def with_reward(reward: float, **changes: Any) -> ScoredAnswer:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from iadr1 import rle
 from iadr1.errors import OutputError
 from iadr1.records import Defect, Sample
 from iadr1.reports.samples import PICTURE_WH, Shown, write_samples_page
+from tests.reports.parsed_page import Page
 
 HOSTILE = "<script>alert('x')</script>\"><img src=https://evil.example onerror=alert(1)>&quot;'{{ 7 * 7 }}"
 SAMPLE = Sample(
@@ -27,30 +25,6 @@ SAMPLE = Sample(
 )  # fmt: skip
 
 
-class _Page(HTMLParser):
-    """Collects the elements of a page with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f" {data}"
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def pictures(self) -> list[NDArray[np.uint8]]:
-        """The embedded pictures as arrays (H, W, 3)."""
-        data = [str(image["src"]).partition("base64,")[2] for image in self.all("img")]
-        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")) for text in data]
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     Image.new("RGB", (300, 200), (90, 90, 90)).save(tmp_path / "a.png")
@@ -58,15 +32,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def page(root: Path, *samples: Sample) -> _Page:
+def page(root: Path, *samples: Sample) -> Page:
     shown = [Shown(line, sample) for line, sample in enumerate(samples, start=1)]
     write_samples_page(root / "page.html", shown, root=root, info={"File": "data/a.jsonl"})
-    return _Page((root / "page.html").read_text(encoding="utf-8"))
+    return Page((root / "page.html").read_text(encoding="utf-8"))
 
 
 def drawn(root: Path, *defects: Defect) -> NDArray[np.float64]:
     """How much each pixel of the picture differs from the plain photo, (H, W)."""
-    (found, *_) = page(root, SAMPLE.model_copy(update={"defects": defects, "references": ()})).pictures()
+    (found_picture, *_) = page(root, SAMPLE.model_copy(update={"defects": defects, "references": ()})).pictures()
+    found = np.asarray(found_picture)
     change: NDArray[np.float64] = np.abs(found.astype(np.float64) - 90).max(axis=2)
     return change
 
@@ -154,7 +129,7 @@ def test_no_text_of_the_data_becomes_markup(root: Path) -> None:
     )
     missing = sample.model_copy(update={"image": HOSTILE})
     write_samples_page(root / "page.html", [Shown(1, sample), Shown(2, missing)], root=root, info={HOSTILE: HOSTILE})
-    found = _Page((root / "page.html").read_text(encoding="utf-8"))
+    found = Page((root / "page.html").read_text(encoding="utf-8"))
     assert len(found.all("script")) == 1
     assert len(found.all("img")) == 1
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
@@ -184,7 +159,7 @@ def test_cards_carry_what_the_filters_need(root: Path) -> None:
 
 def test_a_large_photo_is_made_small(root: Path) -> None:
     Image.new("RGB", (3000, 1000)).save(root / "a.png")
-    (picture, _) = page(root, SAMPLE).pictures()
+    picture = np.asarray(page(root, SAMPLE).pictures()[0])
     assert (picture.shape[1], picture.shape[0]) == (PICTURE_WH[0], 186)
 
 

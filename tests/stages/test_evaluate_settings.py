@@ -15,8 +15,9 @@ from iadr1.cli.app import app
 from iadr1.config import EvalConfig
 from iadr1.errors import DataError, UsageError
 from iadr1.records import Sample, write_records
+from iadr1.stages.engines import load_options
 from iadr1.stages.evaluate import BENCHMARKS, export, run
-from iadr1.stages.evaluate.settings import check_settings, load_options
+from iadr1.stages.evaluate.settings import check_settings
 from tests.stages.evaluate_world import SCRATCH, World, expression, sample, yes_no
 from tests.stages.fake_engine import FakeEngine
 

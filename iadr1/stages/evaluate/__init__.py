@@ -25,6 +25,7 @@ from iadr1.protocols import Protocol
 from iadr1.records import Prediction, Sample, read_records, resolve_root, write_records
 from iadr1.reports.grid import Grid, to_rich
 from iadr1.stages import scoring
+from iadr1.stages.engines import load_options
 from iadr1.stages.evaluate.asking import Asker, batches, score_prompt
 from iadr1.stages.evaluate.folder import RUN, Progress, answer_all, check_folder, dtype_of, input_of, locked, take_up
 from iadr1.stages.evaluate.overlap import find_overlap
@@ -37,7 +38,6 @@ from iadr1.stages.evaluate.settings import (
     chunk_of,
     data_of,
     folder_of,
-    load_options,
     shard_of,
 )
 from iadr1.stages.scoring import FOUND, MASKS, PREDICTIONS, FoundLeaks

@@ -13,7 +13,7 @@ from iadr1 import protocols
 from iadr1.config import EvalConfig
 from iadr1.errors import UsageError
 from iadr1.masks import check_segmenter
-from iadr1.models import ENGINES, LoadOptions, ServerOptions
+from iadr1.models import ENGINES
 from iadr1.protocols import Protocol
 from iadr1.records import Task
 from iadr1.stages.scoring import Shard, read_shard
@@ -122,22 +122,6 @@ def folder_of(config: EvalConfig) -> Path:
 def chunk_of(config: EvalConfig) -> int:
     """How many requests an engine is handed at a time; their answers are written down together."""
     return _CHUNK * (config.concurrency if config.engine == "server" else config.batch_size)
-
-
-def load_options(config: EvalConfig) -> LoadOptions:
-    """How the engine of a config runs."""
-    server = None
-    if config.engine == "server":
-        server = ServerOptions(
-            base_url=config.base_url or "",
-            key_env=config.key_env,
-            family=config.family,
-            concurrency=config.concurrency,
-            timeout_s=config.timeout_s,
-            retries=config.retries,
-            requests_per_minute=config.requests_per_minute,
-        )
-    return LoadOptions(config.device, config.dtype, config.attention, config.batch_size, server)
 
 
 def _protocol_of(config: EvalConfig, benchmark: Benchmark) -> Protocol:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from iadr1.config import InspectConfig
 from iadr1.errors import UsageError
-from iadr1.models import ENGINES, Engine, LoadOptions, ServerOptions, load_engine
+from iadr1.models import ENGINES, Engine, load_engine
+from iadr1.stages.engines import load_options
 
 SERVER = ("base_url", "key_env", "family", "concurrency", "timeout_s", "retries", "requests_per_minute")
 LOCAL = ("dtype", "attention")
@@ -79,19 +80,7 @@ def engine_of(config: InspectConfig) -> Engine:
     Raises:
         ModelError: It cannot be loaded.
     """
-    server = None
-    if config.engine == "server":
-        server = ServerOptions(
-            base_url=config.base_url or "",
-            key_env=config.key_env,
-            family=config.family,
-            concurrency=config.concurrency,
-            timeout_s=config.timeout_s,
-            retries=config.retries,
-            requests_per_minute=config.requests_per_minute,
-        )
-    options = LoadOptions(config.device, config.dtype, config.attention, config.batch_size, server)
-    return load_engine(config.engine, config.model, options)
+    return load_engine(config.engine, config.model, load_options(config))
 
 
 def photos_at_a_time(config: InspectConfig) -> int:
