@@ -5,6 +5,9 @@ Every message says what is wrong and with which value; `where` names the file (a
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 
 class Iadr1Error(Exception):
     """Base of every error a user can mend; exit code 1.
@@ -65,3 +68,28 @@ class MissingExtraError(UsageError):
         super().__init__(
             f"{purpose} needs the package '{package}'", hint=f'install it with: pip install "iadr1[{extra}]"'
         )
+
+
+def nearest(name: object, known: Collection[str], *, what: str = "known") -> str:
+    """The hint of an error about an unknown name: `did you mean 'mmad'?`, or where none is like it all that is known.
+
+    Args:
+        name: What was given.
+        known: The names there are.
+        what: What the list is called.
+    """
+    close = closest(str(name), known)
+    return f"did you mean {close!r}?" if close is not None else f"{what}: {', '.join(known)}"
+
+
+def closest(name: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that is most like a name in any letter case; None where none is.
+
+    Args:
+        name: What was given.
+        known: The names there are.
+        cutoff: Smallest likeness, 0..1 (difflib's ratio).
+    """
+    folded = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +48,30 @@ def open_image(path: Path) -> Image.Image:
         raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
 
 
-def _open_bounded(file: Path | BytesIO, *, name: Path) -> Image.Image:
+def read_image(file: IO[bytes], *, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """As `open_image`, of a file that is open, for example an upload.
+
+    Args:
+        file: Read from where it stands; stays open.
+        name: What it is called in errors.
+        formats: Pillow's names of the formats that are read; all where None.
+
+    Raises:
+        ImageError: Unreadable, truncated, not an image, or above `MAX_PIXELS`.
+    """
     try:
-        image = Image.open(file)
+        with _open_bounded(file, name=name, formats=formats) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read", where=name) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"cannot read the image: {_reason(error)}", where=name) from error
+
+
+def _open_bounded(file: Path | IO[bytes], *, name: Path | str, formats: tuple[str, ...] | None = None) -> Image.Image:
+    try:
+        image = Image.open(file, formats=formats)
     except Image.DecompressionBombError as error:
         raise _too_large(name, "") from error
     if image.width * image.height > MAX_PIXELS:
@@ -58,7 +80,7 @@ def _open_bounded(file: Path | BytesIO, *, name: Path) -> Image.Image:
     return image
 
 
-def _too_large(name: Path, size: str) -> ImageError:
+def _too_large(name: Path | str, size: str) -> ImageError:
     return ImageError(
         f"the image is {size}above the limit of {MAX_PIXELS // 1_000_000} million pixels",
         where=str(name),

@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, BinaryIO, Literal, TypeVar
 
 import jsonlines
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from iadr1.atomic import atomic
-from iadr1.errors import DataError, OutputError
+from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.geometry import Box, Size
 
 Task = Literal["choice", "anomaly", "grounding"]
@@ -175,7 +175,9 @@ class Detection(Record):
 
     `score` is the probability of an anomaly in 0..1, or None where the engine gives none. `mode` is `direct` where it
     was only scored, `think` where the model reasoned. `tiles` counts the looks: 1, and each tile. `protocol` and
-    `calibration` are digests of how it was asked and of the calibration that `threshold` comes from.
+    `calibration` are digests of how it was asked and of the calibration that `threshold` comes from. `seconds` is the
+    model's time: the photo's share of the time in which its batch was scored, and what its answers took (a share of the
+    batch in this process, waiting included for a server); loading, masks and writing are not in it.
     """
 
     image: str
@@ -288,17 +290,25 @@ class RecordWriter:
 def _drop_partial_line(path: Path) -> None:
     if not path.exists():
         return
-    with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        keep, block = size, b""
-        while keep and not block.endswith(b"\n"):
-            start = max(0, keep - 65536)
-            file.seek(start)
-            block = file.read(keep - start)
-            cut = block.rfind(b"\n")
-            keep, block = start + cut + 1, block[: cut + 1]
-        if keep < size:
-            file.truncate(keep)
+    try:
+        with path.open("rb+") as file:
+            _truncate(file)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+
+def _truncate(file: BinaryIO) -> None:
+    """Cut off what stands behind the last line break."""
+    size = file.seek(0, os.SEEK_END)
+    keep, block = size, b""
+    while keep and not block.endswith(b"\n"):
+        start = max(0, keep - 65536)
+        file.seek(start)
+        block = file.read(keep - start)
+        cut = block.rfind(b"\n")
+        keep, block = start + cut + 1, block[: cut + 1]
+    if keep < size:
+        file.truncate(keep)
 
 
 def done_keys(path: Path, kind: type[R], key: Callable[[R], str]) -> set[str]:
@@ -324,6 +334,9 @@ def meta_path(samples: Path) -> Path:
     return samples.with_suffix(".meta.json")
 
 
+_ROOT = "say where it is with --root"
+
+
 def resolve_root(samples: Path, root: Path | None = None) -> Path:
     """The folder the paths of a samples file are relative to.
 
@@ -331,18 +344,19 @@ def resolve_root(samples: Path, root: Path | None = None) -> Path:
     file's own folder.
 
     Raises:
-        DataError: The folder does not exist.
+        UsageError: `root` does not exist.
+        DataError: Nor does what the sidecar names.
     """
     folder = samples.parent
     if root is not None:
-        folder = root
-    elif meta_path(samples).exists():
+        if not root.is_dir():
+            raise UsageError(f"the image root {str(root)!r} is not a folder", where=str(samples), hint=_ROOT)
+        return root
+    if meta_path(samples).exists():
         try:
             folder = samples.parent / json.loads(meta_path(samples).read_text(encoding="utf-8"))["root"]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError("the sidecar has no usable 'root'", where=str(meta_path(samples))) from error
     if not folder.is_dir():
-        raise DataError(
-            f"the image root {str(folder)!r} is not a folder", where=str(samples), hint="say where it is with --root"
-        )
+        raise DataError(f"the image root {str(folder)!r} is not a folder", where=str(samples), hint=_ROOT)
     return folder

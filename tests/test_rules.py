@@ -20,10 +20,15 @@ STAGE_OF = {
     configs.PrepareConfig: ("prepare",),
     configs.TrainConfig: ("grpo", "training"),
     configs.GroundConfig: ("grpo", "training"),
+    configs.PretrainConfig: ("pretrain", "training"),
+    configs.NewModelConfig: ("model",),
     configs.SftConfig: ("sft", "training"),
     configs.EvalConfig: ("evaluate", "engines"),
     configs.DetectConfig: ("detect", "inspection", "engines"),
     configs.CalibrateConfig: ("calibrate", "inspection", "engines"),
+    configs.ServeConfig: ("serve", "inspection", "engines"),
+    configs.WatchConfig: ("watch", "inspection", "engines"),
+    configs.DoctorConfig: ("doctor", "inspection", "engines"),
 }
 TAGS = re.compile(r"</?(think|answer|location|type)>")
 MAX_LINES = 350

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import iadr1
 from iadr1 import config as configs
@@ -17,17 +16,22 @@ from iadr1.cli import (
     convert,
     data,
     detect,
+    doctor,
     evaluate,
     export,
     model,
     prepare,
+    pretrain,
     protocols,
     recipes,
     rewards,
     score,
+    serve,
     sft,
     train,
+    watch,
 )
+from iadr1.cli.layout import Command, Group
 from iadr1.cli.options import keys_text
 
 _EPILOG = (
@@ -38,26 +42,8 @@ _EPILOG = (
     "iadr1 detect images/ --masks"
 )
 
-
-def _as_flag(option: TyperOption | None) -> TyperOption | None:
-    """`--help`, shown without the type of a value, as every flag is."""
-    if option is not None:
-        option.metavar = ""
-    return option
-
-
-class _Command(TyperCommand):
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _as_flag(super().get_help_option(ctx))
-
-
-class _Group(TyperGroup):
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _as_flag(super().get_help_option(ctx))
-
-
 app = typer.Typer(
-    cls=_Group,
+    cls=Group,
     name="iadr1",
     help="Find defects on photos of products with a vision-language model, and train one to do it better.",
     epilog=_EPILOG,
@@ -75,12 +61,12 @@ def _add(
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     if keys is not None:
         epilog = f"{epilog}\n\n{keys_text(keys, inspect.signature(command).parameters)}"
-    group.command(name, help=text, epilog=epilog, cls=_Command)(command)
+    group.command(name, help=text, epilog=epilog, cls=Command)(command)
 
 
 def _add_group(name: str, text: str) -> typer.Typer:
     """`iadr1 NAME COMMAND`; without a command its help is shown."""
-    group = typer.Typer(cls=_Group, name=name, help=text)
+    group = typer.Typer(cls=Group, name=name, help=text)
 
     @group.callback(invoke_without_command=True)
     def show_help(context: typer.Context) -> None:
@@ -92,6 +78,7 @@ def _add_group(name: str, text: str) -> typer.Typer:
 
 
 _add("prepare", prepare.prepare, prepare.EPILOG)
+_add("pretrain", pretrain.pretrain, pretrain.EPILOG, keys=configs.PretrainConfig)
 _add("ground", train.ground, train.GROUND_EPILOG, keys=configs.GroundConfig)
 _add("sft", sft.sft, sft.EPILOG, keys=configs.SftConfig)
 _add("train", train.train, train.TRAIN_EPILOG, keys=configs.TrainConfig)
@@ -101,7 +88,10 @@ _add("score", score.score, score.SCORE_EPILOG)
 _add("compare", score.compare, score.COMPARE_EPILOG)
 _add("calibrate", calibrate.calibrate, calibrate.EPILOG)
 _add("detect", detect.detect, detect.EPILOG)
+_add("serve", serve.serve, serve.EPILOG)
+_add("watch", watch.watch, watch.EPILOG)
 _add("export", export.export, export.EPILOG)
+_add("doctor", doctor.doctor, doctor.EPILOG)
 
 _data = _add_group("data", data.HELP)
 _add("check", data.check, data.CHECK_EPILOG, group=_data)
@@ -113,6 +103,8 @@ _add("convert", convert.convert, convert.EPILOG)
 _model = _add_group("model", model.HELP)
 _add("merge", model.merge, model.MERGE_EPILOG, group=_model)
 _add("convert-sam2", model.convert_sam2, model.CONVERT_SAM2_EPILOG, group=_model)
+
+_add("new", model.new, model.NEW_EPILOG, keys=configs.NewModelConfig, group=_model)
 
 _protocols = _add_group("protocols", protocols.HELP)
 _add("ls", protocols.ls, protocols.LS_EPILOG, group=_protocols)

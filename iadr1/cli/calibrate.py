@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
-from iadr1.cli.options import SHOTS, check_suffix, option, server_option
+from iadr1.cli.options import SHOTS, check_suffix, option, server_options
 
 if TYPE_CHECKING:
     from iadr1.stages.calibrate import CalibrateSummary
@@ -25,6 +25,7 @@ _CONFIG = configs.CalibrateConfig
 _NORMALS = "Folder of photos of good products that the model was not trained on."
 
 
+@server_options(_CONFIG)
 def calibrate(
     normals: Annotated[Path, typer.Option("--normals", help=_NORMALS, show_default=False)],
     fpr: Annotated[float | None, option(_CONFIG, "fpr")] = None,
@@ -39,13 +40,7 @@ def calibrate(
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
     attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
-    base_url: Annotated[str | None, server_option(_CONFIG, "base_url")] = None,
-    key_env: Annotated[str | None, server_option(_CONFIG, "key_env")] = None,
-    family: Annotated[str | None, server_option(_CONFIG, "family")] = None,
-    concurrency: Annotated[int | None, server_option(_CONFIG, "concurrency")] = None,
-    timeout_s: Annotated[float | None, server_option(_CONFIG, "timeout_s")] = None,
-    retries: Annotated[int | None, server_option(_CONFIG, "retries")] = None,
-    requests_per_minute: Annotated[int | None, server_option(_CONFIG, "requests_per_minute")] = None,
+    **server: Any,
 ) -> None:
     """Find the score above which a photo is called anomalous, for a budget of false alarms.
 
@@ -53,7 +48,8 @@ def calibrate(
     holds for new photos like them, whatever the model is; it is refused where there are too few photos to claim it.
     Scores so near the threshold that other photos could have put them on the other side will be `undecided`.
     """
-    config = configs.build(_CONFIG, given=locals())
+    given = locals()
+    config = configs.build(_CONFIG, given=given | given.pop("server"))
     check_suffix(config.out, ".json")
     from iadr1.stages import calibrate as stage
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
-from iadr1.cli.options import SHOTS, option, server_option
+from iadr1.cli.options import SHOTS, option, server_options
 
 if TYPE_CHECKING:
     from iadr1.records import Detection
@@ -29,12 +29,15 @@ EPILOG = (
     "`iadr1 detect parts/ --calibration calibration.json`.\n\n"
     "A served model: `iadr1 detect parts/ --engine server --base-url http://localhost:8000/v1 --family qwen2_5_vl "
     "--model NAME`.\n\n"
+    "On four machines: `iadr1 detect parts/ --out runs/parts --shard 1/4` to `--shard 4/4`, then "
+    "`iadr1 detect parts/ --out runs/parts --join`.\n\n"
     "Exit code: 0 all photos read, 1 at least one failed (its record says why), 2 called wrongly."
 )
 
 _CONFIG = configs.DetectConfig
 
 
+@server_options(_CONFIG)
 def detect(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A photo or a folder of photos.")],
     masks: Annotated[bool | None, option(_CONFIG, "masks", "--masks/--no-masks")] = None,
@@ -58,17 +61,12 @@ def detect(
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
     attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
-    base_url: Annotated[str | None, server_option(_CONFIG, "base_url")] = None,
-    key_env: Annotated[str | None, server_option(_CONFIG, "key_env")] = None,
-    family: Annotated[str | None, server_option(_CONFIG, "family")] = None,
-    concurrency: Annotated[int | None, server_option(_CONFIG, "concurrency")] = None,
-    timeout_s: Annotated[float | None, server_option(_CONFIG, "timeout_s")] = None,
-    retries: Annotated[int | None, server_option(_CONFIG, "retries")] = None,
-    requests_per_minute: Annotated[int | None, server_option(_CONFIG, "requests_per_minute")] = None,
     shard: Annotated[
         str | None, option(_CONFIG, "shard", text="Only part I of N, written I/N from 1, into a folder of its own.")
     ] = None,
+    join: Annotated[bool | None, option(_CONFIG, "join", "--join")] = None,
     overwrite: Annotated[bool | None, option(_CONFIG, "overwrite", "--overwrite")] = None,
+    **server: Any,
 ) -> None:
     """Say for every photo whether it is bad, where, why and how sure.
 
@@ -80,10 +78,11 @@ def detect(
     An answer that cannot be read is `undecided`, never `normal`. A photo that cannot be read gets a record with the
     error, and the others go on.
     """
-    config = configs.build(_CONFIG, given=locals())
+    given = locals()
+    config = configs.build(_CONFIG, given=given | given.pop("server"))
     from iadr1.stages import detect as stage
 
-    with terminal.bar("looking") as progress:
+    with terminal.bar("joining" if config.join else "looking") as progress:
         summary = stage.run(config, progress=progress)
     _print_summary(summary)
     if summary.errors:
@@ -96,6 +95,8 @@ def _print_summary(summary: DetectSummary) -> None:
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in summary.counts.items())
     unread = f" ({summary.errors} could not be looked at)" if summary.errors else ""
     terminal.say(f"{sum(summary.counts.values())} photos: {verdicts}{unread}")
+    if summary.joined:
+        terminal.say(f"joined  {summary.joined} shards")
     if summary.skipped:
         terminal.say(f"{summary.skipped} of them had a result from an earlier run")
     if summary.without_reference:

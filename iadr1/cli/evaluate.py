@@ -10,11 +10,12 @@ import typer
 
 from iadr1 import config as configs
 from iadr1.cli import terminal
-from iadr1.cli.options import key_values, option, split_words
+from iadr1.cli.options import key_values, option, server_options, split_words
 from iadr1.errors import UsageError
 
 if TYPE_CHECKING:
     from iadr1.stages.evaluate import EvalResult
+    from iadr1.stages.evaluate.segmentation import MasksResult
 
 EPILOG = (
     "Example: `iadr1 prepare`, then `iadr1 eval mmad` asks the embedded model the seven question types and prints a "
@@ -39,15 +40,11 @@ _KNOWLEDGE = option(_CONFIG, "domain_knowledge", "--domain-knowledge/--no-domain
 _KNOWLEDGE.metavar = ""
 
 
-def _server(field: str) -> Any:
-    """An option of the engine `server`, in a panel of its own."""
-    found = option(_CONFIG, field)
-    found.rich_help_panel = "With --engine server"
-    return found
-
-
+@server_options(_CONFIG)
 def evaluate(
-    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="mmad, mvtec3d, iad, detection or grounding.")],
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help="mmad, mvtec3d, iad, detection, grounding or masks.")
+    ],
     settings: Annotated[list[str] | None, key_values()] = None,
     data: Annotated[
         Path | None, option(_CONFIG, "data", text="Samples to ask, a JSONL file (default: data/BENCHMARK.jsonl).")
@@ -86,17 +83,11 @@ def evaluate(
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
     attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
-    base_url: Annotated[str | None, _server("base_url")] = None,
-    key_env: Annotated[str | None, _server("key_env")] = None,
-    family: Annotated[str | None, _server("family")] = None,
-    concurrency: Annotated[int | None, _server("concurrency")] = None,
-    timeout_s: Annotated[float | None, _server("timeout_s")] = None,
-    retries: Annotated[int | None, _server("retries")] = None,
-    requests_per_minute: Annotated[int | None, _server("requests_per_minute")] = None,
     price_prompt: Annotated[float | None, option(_CONFIG, "price_prompt")] = None,
     price_completion: Annotated[float | None, option(_CONFIG, "price_completion")] = None,
     export: Annotated[str | None, option(_CONFIG, "export")] = None,
     seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
+    **server: Any,
 ) -> None:
     """Ask a model every question of a benchmark and score the answers.
 
@@ -105,17 +96,20 @@ def evaluate(
     again what got no answer. Images that the model was trained on, as its training run or --leaks says, are refused
     unless allowed; held-out images and categories are reported apart.
     """
-    given = {key: value for key, value in locals().items() if key not in ("benchmark", "settings", "resume")}
+    given = {key: value for key, value in locals().items() if key not in ("benchmark", "settings", "resume", "server")}
     name, overrides = split_words(benchmark, settings, leading="benchmark")
     if name is None:
         raise UsageError("no benchmark named", hint="for example: iadr1 eval mmad")
-    config = configs.build(_CONFIG, overrides=overrides, given={**given, "benchmark": name})
+    config = configs.build(_CONFIG, overrides=overrides, given={**given, **server, "benchmark": name})
     from iadr1.stages import evaluate as stage
 
+    if name == "masks":
+        _check_resume(resume, "'eval masks' asks nothing")
+        with terminal.task_bars() as show:
+            _show_masks(stage.segmentation.run(config, progress=partial(show, "drawing")))
+        return
     if config.export is not None:
-        if resume is not None:
-            word = "--resume" if resume else "--no-resume"
-            raise UsageError(f"{word} would not be read: --export asks nothing")
+        _check_resume(resume, "--export asks nothing")
         task = stage.export(config)
         terminal.say(f"wrote     {task}")
         terminal.say(f"use       lmms-eval --include_path {task.parent} --tasks {task.stem} (where iadr1 is installed)")
@@ -130,6 +124,21 @@ def evaluate(
     _show(config, result)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _check_resume(resume: bool | None, why: str) -> None:
+    if resume is not None:
+        word = "--resume" if resume else "--no-resume"
+        raise UsageError(f"{word} would not be read: {why}")
+
+
+def _show_masks(result: MasksResult) -> None:
+    from iadr1.reports.grid import to_rich
+
+    terminal.out.print(to_rich(result.table))
+    terminal.say(result.table.note)
+    for path in result.files:
+        terminal.say(f"wrote     {path}")
 
 
 def _show(config: configs.EvalConfig, result: EvalResult) -> None:

@@ -1,4 +1,4 @@
-"""`iadr1 model merge` and `convert-sam2`: what is done to a model's files."""
+"""`iadr1 model merge`, `convert-sam2` and `new`: what is done to a model's files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from iadr1 import config as configs
 from iadr1.cli import terminal
+from iadr1.cli.options import key_values, option, split_words
+from iadr1.cli.recipes import find_recipe
 
 HELP = "Work on a model's files."
 MERGE_EPILOG = (
@@ -19,6 +22,11 @@ CONVERT_SAM2_EPILOG = (
     "--segmenter sam2.1-tiny`. The file is read without running code from it; the parts that follow objects through "
     "a video are left out."
 )
+NEW_EPILOG = (
+    "Example: `iadr1 prepare --variety 40000`, then `iadr1 model new tiny-new`, then `iadr1 pretrain tiny-pretrain`."
+)
+
+_NEW = configs.NewModelConfig
 
 
 def merge(
@@ -63,3 +71,26 @@ def convert_sam2(
     terminal.say(f"model  {summary.out} (SAM {summary.version} {summary.size}, {summary.parameters / 1e6:.1f} M)")
     left_out = ", ".join(f"{part.rstrip('.')} {count}" for part, count in summary.left_out.items())
     terminal.say(f"left out, for video only: {left_out or 'nothing'}")
+
+
+def new(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="A recipe, by name or as a YAML file.", show_default=False)
+    ] = None,
+    settings: Annotated[list[str] | None, key_values()] = None,
+    data: Annotated[Path | None, option(_NEW, "data", text="Samples that the tokenizer is trained on.")] = None,
+    out: Annotated[Path | None, option(_NEW, "out", text="Folder of the model; new or empty.")] = None,
+    side: Annotated[int | None, option(_NEW, "side", text="Side of the square input in pixels.")] = None,
+    seed: Annotated[int | None, option(_NEW, "seed")] = None,
+) -> None:
+    """Make a small model of the real architecture with random weights, for `iadr1 pretrain`.
+
+    It is a Qwen2.5-VL with a few million parameters and a tokenizer of its own.
+    """
+    given = {key: value for key, value in locals().items() if key not in ("recipe", "settings")}
+    name, overrides = split_words(recipe, settings, leading="recipe")
+    config = configs.build(_NEW, recipe=find_recipe(name) if name else None, overrides=overrides, given=given)
+    from iadr1.stages.model.new import new_model
+
+    made = new_model(config)
+    terminal.say(f"model  {made.out} ({made.parameters / 1e6:.2f} M random parameters, {made.tokens} tokens)")

@@ -6,13 +6,15 @@ An option that was not given is None, so that a recipe's value or the config's d
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from iadr1.config import SERVER_FIELDS, VLLM_FIELDS
 from iadr1.errors import UsageError
 
 _TEXTS: Mapping[str, str] = {
@@ -26,14 +28,18 @@ _TEXTS: Mapping[str, str] = {
     "download": "First fetch the set into --root from the Hugging Face hub, where it has a copy there.",
     "size": "Images to choose (fewshot only).",
     "per_class": "At least and at most so many images of a class, written MIN..MAX (fewshot only).",
-    "normal_share": "Share of normal images, 0..1 (fewshot only).",
+    "normal_share": "Share of normal images, 0..1 (fewshot and --variety).",
     "fewshot_images": "Images of the few-shot training set (synthetic only).",
     "eval_images": "Images of each evaluation set (synthetic only).",
     "photos": "Sample photos written to images/ (synthetic only).",
+    "variety": "Draw so many scenes for training instead: more products, each scene another look (synthetic only).",
+    "side": "Side of the photos in pixels (--variety only).",
+    "reference_every": "Every N-th scene has a photo of a good product beside it, 0 for none (--variety only).",
+    "workers": "Processes that draw, 0 for one on each core (--variety only).",
     "model": "`tiny` (embedded), a folder, or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct.",
     "engine": (
-        "How the model is run: `local` (transformers, in this process), `server` (any OpenAI-compatible one) or "
-        "`replay` (answers from a file)."
+        "How the model is run: `local` (transformers, in this process), `server` (any OpenAI-compatible one), `vllm` "
+        "(in this process, where it is installed) or `replay` (answers from a file)."
     ),
     "protocol": "How questions are asked: a name of `iadr1 protocols ls` or a YAML file (default: the benchmark's).",
     "template": "Which normal images are shown: `random` or `similar` ones (default: the protocol's).",
@@ -44,11 +50,14 @@ _TEXTS: Mapping[str, str] = {
     "export": "Write a task folder for another suite and ask nothing: `lmms-eval`.",
     "base_url": "Address of the server's API, for example http://localhost:8000/v1.",
     "key_env": "Environment variable that holds the server's key.",
-    "family": "Family of the served model, for example qwen2_5_vl; needed where it writes boxes.",
+    "family": "Family of the served model, for example qwen2_5_vl, or a folder or hub id with its sizes; for boxes.",
     "concurrency": "Most requests to the server at a time.",
     "timeout_s": "Seconds until a request to the server counts as lost.",
     "retries": "How often a request is sent again after a failure that may pass.",
     "requests_per_minute": "Most requests to the server begun in a minute; 0 for no limit.",
+    "tensor_parallel_size": "GPUs that the weights are spread over.",
+    "gpu_memory_utilization": "Share of each GPU's memory that is taken.",
+    "max_model_len": "Longest prompt and answer together, in tokens; a smaller one takes less memory.",
     "price_prompt": "Price of a million prompt tokens; with it the cost is told.",
     "price_completion": "Price of a million tokens written.",
     "data": "Samples to use, a JSONL file written by `iadr1 prepare`.",
@@ -58,6 +67,7 @@ _TEXTS: Mapping[str, str] = {
     ),
     "shots": "Images of a normal product shown before each photo.",
     "steps": "Training steps.",
+    "vision_steps": "The first of them, which train the vision tower alone on masks and boxes.",
     "epochs": "Rounds over the data, instead of --steps.",
     "learning_rate": "Step size of the optimiser.",
     "answer_format": "How yes/no samples are answered: `structured`, `boxes` or `direct`.",
@@ -81,12 +91,24 @@ _TEXTS: Mapping[str, str] = {
     "tiles": "Look at parts of large photos as well: `off`, `auto`, or columns x rows such as 3x2.",
     "anomalies": "Folder of photos of bad products, to say how many the threshold finds.",
     "fpr": "Share of good products that may be called anomalous.",
+    "scenes": "Pictures of the self-test of the model's boxes, at least 8; 0 leaves it out.",
     "glob": "Only photos whose file name matches, for example '*_test.jpg'; quote it.",
     "masks": "Draw the outline of every defect.",
     "segmenter": "What draws the masks: `grabcut` (no weights), or a SAM 2 folder or hub id.",
     "overlays": "Write the photos with verdict, boxes and masks drawn on them.",
     "report": "Write report.html, one file to open, mail or sign.",
     "language": "Language that the report opens in: `en`, `de` or `zh`.",
+    "host": "Address to listen on; one that other machines reach needs --token-env or --no-token.",
+    "port": "Port to listen on; 0 for any that is free.",
+    "queue": "Most requests in the house beside the batch that is worked on; the next one is told to come again (429).",
+    "max_wait_ms": "Longest wait for a batch to fill, in milliseconds.",
+    "deadline_s": "Seconds from a request's arrival until it is given up (504).",
+    "max_mb": "Longest request, in megabytes (413).",
+    "max_megapixels": "Largest photo, in millions of pixels (413).",
+    "token_env": "Environment variable with the token that requests have to bring as `Authorization: Bearer`.",
+    "no_token": "Let everybody who reaches --host send photos.",
+    "log": "Append a line for each request to this JSONL file.",
+    "join": "Look at nothing: join the shards in --out, which are all there, into one folder with one report.",
     "overwrite": "Start anew instead of skipping photos that already have a result in --out.",
 }
 
@@ -120,6 +142,26 @@ _KEY_TEXTS: Mapping[str, str] = {
     "vision_cache": "look at each image once, not once per answer",
     "vllm": "off, colocate or server: let vLLM write the answers",
     "vllm_url": "address of the vLLM server",
+    "lessons": "questions about each image of a step",
+    "drills": "look-ups of option letters in each step, without an image",
+    "formats": "shares of the formats that verdicts are written in: boxes, structured, direct",
+    "dense": "weight of the masks and boxes beside the answers",
+    "reference_share": "share of the steps that show a photo of a good product first",
+    "muon_rate": "step size of Muon, for matrices; the other one is AdamW's",
+    "whiten": "start the patch embedding from the pictures' principal components",
+    "threads": "processor cores to use",
+    "vocabulary": "tokens of the tokenizer, besides the special ones",
+    "vision_depth": "blocks of the vision tower",
+    "vision_width": "width of the vision tower",
+    "vision_heads": "attention heads of the vision tower",
+    "vision_mlp": "inner width of its feed-forward layers",
+    "text_layers": "layers of the language model",
+    "text_width": "width of the language model",
+    "text_heads": "attention heads of the language model",
+    "text_kv_heads": "heads of its keys and values",
+    "text_mlp": "inner width of its feed-forward layers",
+    "rope_theta": "base of the rotary positions; low, so that few rows and columns differ",
+    "mrope_section": "rotary frequencies for time, row and column",
     "bf16": "compute in bfloat16",
     "gradient_checkpointing": "less memory, slower",
     "log_to": "tensorboard, wandb, trackio or none",
@@ -156,11 +198,42 @@ SHOTS = "Reference photos shown before each photo."
 """The text of `shots` where it belongs to `references`."""
 
 
-def server_option(config: type, field: str) -> Any:
-    """As `option`, in the panel of the engine `server`."""
-    found = option(config, field)
-    found.rich_help_panel = "With --engine server"
-    return found
+def server_options(config: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator that adds the options of the engines `server` and `vllm` behind a command's own, in panels of theirs.
+
+    The command takes them as `**server`: by field, None where an option was not given.
+
+    Args:
+        config: The command's config dataclass, which has all of `config.SERVER_FIELDS` and `config.VLLM_FIELDS`.
+    """
+    panels = {
+        **dict.fromkeys(SERVER_FIELDS, "With --engine server"),
+        **dict.fromkeys(VLLM_FIELDS, "With --engine vllm"),
+    }
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        hints = typing.get_type_hints(config)
+        added = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[hints[name] | None, _in_panel(option(config, name), panel)],
+            )
+            for name, panel in panels.items()
+        ]
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        # What Typer reads the options from.
+        vars(command)["__signature__"] = signature.replace(parameters=[*own, *added])
+        return command
+
+    return add
+
+
+def _in_panel(option: Any, panel: str) -> Any:
+    option.rich_help_panel = panel
+    return option
 
 
 def key_values() -> Any:

@@ -25,6 +25,8 @@ EPILOG = (
 )
 
 _CONFIG = configs.PrepareConfig
+_NAMED = 10
+"""How many unreadable files are named."""
 
 
 def prepare(
@@ -62,6 +64,10 @@ def prepare(
     fewshot_images: Annotated[int | None, option(_CONFIG, "fewshot_images")] = None,
     eval_images: Annotated[int | None, option(_CONFIG, "eval_images")] = None,
     photos: Annotated[int | None, option(_CONFIG, "photos")] = None,
+    variety: Annotated[int | None, option(_CONFIG, "variety")] = None,
+    side: Annotated[int | None, option(_CONFIG, "side")] = None,
+    reference_every: Annotated[int | None, option(_CONFIG, "reference_every")] = None,
+    workers: Annotated[int | None, option(_CONFIG, "workers")] = None,
 ) -> None:
     """Write samples for training and evaluation, and photos to try `detect` on.
 
@@ -75,3 +81,8 @@ def prepare(
         summary = stage.run(config, progress=progress)
     for line in summary.lines:
         terminal.say(line)
+    for path, why in list(summary.broken.items())[:_NAMED]:
+        terminal.note(f"error: {path}: {why}")
+    if summary.broken:
+        terminal.note(f"error: {len(summary.broken)} files cannot be read; their samples are left out")
+        raise typer.Exit(1)

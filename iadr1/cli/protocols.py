@@ -15,7 +15,7 @@ import typer
 from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.cli.options import option
-from iadr1.errors import OutputError, UsageError
+from iadr1.errors import UsageError
 
 if TYPE_CHECKING:
     from iadr1.protocols import Protocol, Turn
@@ -96,7 +96,7 @@ def cp(
     if to.stem in protocols.names():
         raise UsageError(f"{to.stem!r} is the name of a shipped protocol", hint="name the file otherwise")
     if to.exists():
-        raise OutputError("the file is there already", where=str(to), hint="name another file")
+        raise UsageError("the file is there already", where=str(to), hint="name another file")
     text = protocols.find(name).read_text(encoding="utf-8")
     head = f"name: {json.dumps(to.stem)}"
     with atomic(to) as file:

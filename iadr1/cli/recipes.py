@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ import iadr1
 from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.cli.options import check_suffix
-from iadr1.errors import OutputError, UsageError
+from iadr1.errors import OutputError, UsageError, nearest
 
 HELP = "Complete settings of the papers' runs, each value with its source."
 LS_EPILOG = "Example: `iadr1 recipes ls`."
@@ -44,8 +43,7 @@ def find_recipe(name: str) -> Path:
         return path
     if path.is_file():
         raise UsageError(f"{name!r} is not a recipe", hint="a recipe ends in .yaml; samples are given with --data")
-    close = difflib.get_close_matches(name, packaged_recipes(), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known recipes: {', '.join(packaged_recipes())}, or a YAML file"
+    hint = f"{nearest(name, packaged_recipes(), what='known recipes')}; your own is named by its YAML file"
     raise UsageError(f"no recipe {name!r}", hint=hint)
 
 
@@ -73,7 +71,7 @@ def cp(
         target = target / source.name
     check_suffix(target, ".yaml", ".yml", name="FILE")
     if target.exists():
-        raise OutputError("the file is there already", where=str(target), hint="name another file")
+        raise UsageError("the file is there already", where=str(target), hint="name another file")
     try:
         shutil.copyfile(source, target)
     except OSError as error:

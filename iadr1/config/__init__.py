@@ -11,18 +11,39 @@ from pathlib import Path
 from typing import ClassVar
 
 from iadr1.config.building import build, read_stage
-from iadr1.config.inspecting import CalibrateConfig, DetectConfig, InspectConfig
+from iadr1.config.inspecting import (
+    SERVER_FIELDS,
+    VLLM_FIELDS,
+    CalibrateConfig,
+    DetectConfig,
+    DoctorConfig,
+    InspectConfig,
+    ServeConfig,
+    VerdictConfig,
+    WatchConfig,
+)
+from iadr1.config.pretraining import NewModelConfig, PretrainConfig
+from iadr1.config.running import RunConfig
 
 __all__ = [
+    "SERVER_FIELDS",
+    "VLLM_FIELDS",
     "CalibrateConfig",
     "DetectConfig",
+    "DoctorConfig",
     "EvalConfig",
     "GroundConfig",
     "InspectConfig",
+    "NewModelConfig",
     "PrepareConfig",
+    "PretrainConfig",
+    "RunConfig",
+    "ServeConfig",
     "SftConfig",
     "TrainConfig",
     "TrainingConfig",
+    "VerdictConfig",
+    "WatchConfig",
     "build",
     "read_stage",
 ]
@@ -34,6 +55,8 @@ class PrepareConfig:
 
     For `source="synthetic"` (the default) `out` is the folder that gets `data/` and `images/`; for every other source
     it is the JSONL file. `data` are prepared files that a set is chosen or made from (`fewshot`, `expert-ad`).
+    `variety` scenes for training, photos of `side` pixels, are drawn instead of the evaluation sets where it is not 0;
+    every `reference_every`th has a photo of a good product, and `workers` processes draw (0: one for each core).
     """
 
     source: str = "synthetic"
@@ -53,10 +76,14 @@ class PrepareConfig:
     fewshot_images: int = 600
     eval_images: int = 120
     photos: int = 16
+    variety: int = 0
+    side: int = 224
+    reference_every: int = 4
+    workers: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(RunConfig):
     """What every training run takes.
 
     The defaults are the laptop's; the papers' values are in the recipes. `steps` counts optimizer steps; `epochs`,
@@ -66,39 +93,27 @@ class TrainingConfig:
     a file; `nproc` starts that many processes here.
     """
 
-    STAGE: ClassVar[str] = ""
-
-    model: str = "tiny"
-    data: Path = Path("data/fewshot.jsonl")
-    root: Path | None = None
-    out: Path = Path("runs/train")
     shots: int = 0
     max_pixels: int | None = None
-    steps: int = 40
     epochs: float | None = None
-    batch_size: int = 32
     gradient_accumulation: int = 1
-    learning_rate: float = 3e-5
     lr_schedule: str = "constant"
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
     freeze: str = ""
     lora_rank: int = 0
     lora_alpha: int = 64
     lora_dropout: float = 0.05
     lora_parts: str = "language"
-    bf16: bool = False
     gradient_checkpointing: bool = False
     attention: str = "auto"
     deepspeed: str | None = None
     nproc: int = 1
-    save_steps: int = 5
-    resume: str = "auto"
     log_to: str = "tensorboard"
-    push_to_hub: str | None = None
     limit: int | None = None
-    seed: int = 42
+
+    @property
+    def shown(self) -> int:
+        """Most references shown before an image."""
+        return self.shots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,8 +183,9 @@ class EvalConfig:
     `protocol` is a name or a YAML file; None is the benchmark's own. `shots`, `template`, `domain_knowledge`,
     `option_order` and `max_new_tokens` change it, and with it its hash; where None they stay as it says. `scoring` is
     `text` (what the model writes) or `logprob` (the most probable option). `shard` is `i/n`, counted from 1. `masks`
-    and `segmenter` are for boxes, whose masks are then measured as well. The settings from `base_url` on are for the
-    engine `server`; prices are per million tokens, in any currency.
+    and `segmenter` are for boxes, whose masks are then measured as well. The settings from `base_url` to
+    `requests_per_minute` are for the engine `server`, the three after it for the engine `vllm`; prices are per million
+    tokens, in any currency.
     """
 
     benchmark: str = "mmad"
@@ -204,5 +220,8 @@ class EvalConfig:
     timeout_s: float = 120.0
     retries: int = 5
     requests_per_minute: int = 0
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
     price_prompt: float = 0.0
     price_completion: float = 0.0

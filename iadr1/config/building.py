@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from iadr1.errors import ConfigError
+from iadr1.errors import ConfigError, nearest
 
 C = TypeVar("C")
 
@@ -83,8 +82,7 @@ def _read_value(key: str, text: str) -> Any:
 
 
 def _suggest(key: object, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(str(key), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}"
+    return f"; {nearest(key, known, what='known keys')}"
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

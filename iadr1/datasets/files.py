@@ -10,9 +10,9 @@ from typing import Any, Literal
 from iadr1.atomic import write_text_atomic
 from iadr1.datasets.layout import make_sample
 from iadr1.datasets.regions import Region, regions
-from iadr1.errors import DataError
+from iadr1.errors import DataError, ImageError
 from iadr1.geometry import Size
-from iadr1.images import hash_and_size, open_mask
+from iadr1.images import hash_and_size, image_size, open_mask
 from iadr1.records import Sample
 
 Missing = Literal["error", "skip", "keep"]
@@ -85,6 +85,9 @@ class Files:
         root: The folder all paths are relative to.
         missing: What to do about absent files.
         facts: What an earlier run learned about the files.
+
+    Attributes:
+        broken: File -> why it cannot be read; its samples are left out, and it is no sample's reference.
     """
 
     def __init__(self, root: Path, *, missing: Missing = "error", facts: Facts | None = None) -> None:
@@ -94,6 +97,7 @@ class Files:
         self._real = root.resolve()
         self._seen: set[str] = set()
         self._absent: dict[str, None] = {}
+        self.broken: dict[str, str] = {}
         self._inside: dict[Path, bool] = {}
 
     def add(self, path: str, *, where: str) -> None:
@@ -165,6 +169,19 @@ class Files:
         """Whether a path that was added is there."""
         return path in self._seen and path not in self._absent
 
+    def usable(self, path: str) -> bool:
+        """Whether an image that is there can be read, as far as its header tells; one that cannot is in `broken`."""
+        if path in self.broken:
+            return False
+        entry = self.facts.entry(path, self.root / path)
+        if "size" not in entry:
+            try:
+                entry["size"] = image_size(self.root / path)
+            except ImageError as error:
+                self.broken[path] = error.message
+                return False
+        return True
+
     def image(self, path: str) -> ImageFacts:
         """Hash and size of an image; the file is opened once, and only its header is decoded.
 
@@ -196,7 +213,8 @@ class Files:
         """A `Sample` from its fields, by the rule for absent files; its image and references must have been added.
 
         An absent image: None where samples are skipped, marked `missing` where they are kept. Absent references are
-        left out where samples are skipped, and stay named where they are kept.
+        left out where samples are skipped, and stay named where they are kept. None also for an image that is there
+        and cannot be read; such references are left out.
 
         Raises:
             DataError: A field is not what a sample needs; `where` says in which record.
@@ -205,6 +223,10 @@ class Files:
             if self.missing == "skip":
                 return None
             fields["missing"] = True
+        elif not self.usable(fields["image"]):
+            return None
+        for name in ("references", "similar_references"):
+            fields[name] = tuple(path for path in fields.get(name, ()) if not self.has(path) or self.usable(path))
         if self.missing == "skip":
             for name in ("references", "similar_references"):
                 fields[name] = tuple(path for path in fields.get(name, ()) if self.has(path))

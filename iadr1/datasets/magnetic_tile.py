@@ -9,13 +9,15 @@ Licence: none stated. 1,344 grey images of many sizes, 952 of them normal (`MT_F
 
 Four masks of `MT_Uneven` are all zero, and two more have three pixels at most: defects without a place. Every tile
 was taken at up to seven exposures, so a split by image leaks. The number is not the tile's, every image has its own:
-see `tile_groups`.
+see `tile_groups`. The splits `train` and `test` are ours, half of the groups each: see `halves`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -30,6 +32,9 @@ from iadr1.records import Sample
 THRESHOLD = 127
 """A mask is defective where its value is above this."""
 
+HALVES_SEED = 2
+"""Seed of the halves. With it as many regions fall on either side (122 and 122 of the 417 images at hand)."""
+
 _NORMAL = "MT_Free"
 
 
@@ -41,7 +46,7 @@ class Shot(NamedTuple):
 
 
 def scan(files: Files) -> Iterator[Sample]:
-    """One yes/no sample per photo, sorted by folder and name; the split is `all`, the category `magnetic tile`.
+    """One yes/no sample per photo, sorted by folder and name; the category is `magnetic tile`.
 
     A defect's type is its folder without `MT_`; one defect per region of the mask. The reference is the first normal
     photo of another tile.
@@ -52,7 +57,7 @@ def scan(files: Files) -> Iterator[Sample]:
     photos = [photo for folder in subfolders(files.root) for photo in _folder(files.root, folder)]
     if not photos:
         raise wrong_layout(files.root, SOURCE.tree)
-    photos = list(_with_references(photos))
+    photos = list(_with_references(_with_splits(photos)))
     yield from yes_no(files, photos, dataset="MTD", licence=SOURCE.licence, source=SOURCE.title, tree=SOURCE.tree)
 
 
@@ -95,6 +100,33 @@ def tile_groups(images: Iterable[str], *, gap: int = 300) -> dict[str, str]:
     return groups
 
 
+def halves(kinds: Mapping[str, str | None]) -> dict[str, str]:
+    """Image -> `train` or `test`: half of the groups of `tile_groups` each, since no official split exists.
+
+    Groups that show the same kinds of defects go to either side in turn, in an order drawn with `HALVES_SEED`.
+
+    Args:
+        kinds: Image -> kind of its defect, None for a normal one.
+
+    Raises:
+        DataError: A name is not `exp<exposure>_num_<number>`.
+    """
+    groups = tile_groups(kinds)
+    shown: dict[str, set[str]] = defaultdict(set)
+    for image, group in groups.items():
+        shown[group] |= {kind for kind in (kinds[image],) if kind is not None}
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for group in sorted(shown, key=lambda name: hashlib.sha256(f"{HALVES_SEED}:{name}".encode()).digest()):
+        alike[tuple(sorted(shown[group]))].append(group)
+    side = {name: ("train", "test")[at % 2] for names in alike.values() for at, name in enumerate(names)}
+    return {image: side[group] for image, group in groups.items()}
+
+
+def _with_splits(photos: Sequence[Photo]) -> list[Photo]:
+    split = halves({photo.path: photo.kind for photo in photos})
+    return [replace(photo, split=split[photo.path]) for photo in photos]
+
+
 def _folder(root: Path, folder: Path) -> Iterator[Photo]:
     if not folder.name.startswith("MT_"):
         return
@@ -105,7 +137,7 @@ def _folder(root: Path, folder: Path) -> Iterator[Photo]:
             yield Photo(
                 path=path.relative_to(root).as_posix(),
                 category="magnetic tile",
-                split="all",
+                split="",  # known once all photos are
                 kind=kind,
                 masks=() if kind is None else (mask,),
                 threshold=THRESHOLD,

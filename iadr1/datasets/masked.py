@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from iadr1 import parallel
 from iadr1.datasets.files import Files
-from iadr1.errors import DataError
+from iadr1.errors import DataError, ImageError
 from iadr1.geometry import location_word
 from iadr1.prompts import DETECT_QUESTION
 from iadr1.records import Defect, Sample
@@ -72,8 +72,14 @@ def _sample(files: Files, photo: Photo, *, dataset: str, licence: str, source: s
     if files.missing == "skip" and not all(map(files.has, photo.masks)):
         return None
     defects = photo.defects
+    if files.has(photo.path) and not files.usable(photo.path):
+        return None
     if photo.kind is not None and not defects:
-        defects = mask_defects(files, photo.masks, photo.kind, image=photo.path, threshold=photo.threshold)
+        try:
+            defects = mask_defects(files, photo.masks, photo.kind, image=photo.path, threshold=photo.threshold)
+        except ImageError as error:
+            files.broken[photo.path] = str(error)
+            return None
     return files.sample(
         photo.path,
         id=photo.path,

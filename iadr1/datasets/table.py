@@ -24,7 +24,6 @@ name is almost a known one is refused.
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ from iadr1.datasets.files import Files
 from iadr1.datasets.layout import words, wrong_layout
 from iadr1.datasets.masked import Photo, other_than, yes_no
 from iadr1.datasets.polygons import Shape, are_numbers
-from iadr1.errors import DataError
+from iadr1.errors import DataError, closest
 from iadr1.geometry import Box
 from iadr1.records import Sample
 
@@ -157,9 +156,9 @@ def _header(line: str, where: str) -> tuple[str, list[str]]:
     if boxes and len(boxes) < len(_BOX):
         raise DataError(f"a box needs x1, y1, x2, y2; there is only {', '.join(sorted(boxes))}", where=where)
     for cell, name in zip(cells, columns, strict=True):
-        near = [] if name else difflib.get_close_matches(cell, _COLUMNS, n=1, cutoff=0.85)
-        if near:
-            raise DataError(f"unknown column {cell!r}", where=where, hint=f"did you mean {near[0]!r}?")
+        near = None if name else closest(cell, _COLUMNS, cutoff=0.85)
+        if near is not None:
+            raise DataError(f"unknown column {cell!r}", where=where, hint=f"did you mean {near!r}?")
     return separator, columns
 
 

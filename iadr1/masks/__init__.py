@@ -9,8 +9,20 @@ from pathlib import Path
 from iadr1.errors import UsageError
 from iadr1.masks.base import MaskResult, Segmenter, segment_many
 from iadr1.masks.cleanup import clean
+from iadr1.masks.drawing import Drawn, draw
 
-__all__ = ["SEGMENTERS", "MaskResult", "Segmenter", "check_segmenter", "clean", "load_segmenter", "segment_many"]
+__all__ = [
+    "SEGMENTERS",
+    "Drawn",
+    "MaskResult",
+    "Segmenter",
+    "check_segmenter",
+    "clean",
+    "draw",
+    "licence_of",
+    "load_segmenter",
+    "segment_many",
+]
 
 SAM2_DEFAULT = "facebook/sam2.1-hiera-tiny"
 """Hub id that the bare name `sam2` stands for (38.9 M parameters, Apache-2.0)."""
@@ -33,6 +45,13 @@ def _load_sam2(device: str) -> Segmenter:
 
 SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = {"grabcut": _load_grabcut, "sam2": _load_sam2}
 """Name -> loader that takes a device."""
+
+
+def licence_of(choice: str) -> str:
+    """The licence of what draws the masks, as far as its name says; Meta's SAM 2 models are under Apache-2.0."""
+    if choice == "grabcut":
+        return "Apache-2.0 (OpenCV, no weights)"
+    return "Apache-2.0" if choice == "sam2" or choice.startswith("facebook/sam2") else "see the model card"
 
 
 def check_segmenter(choice: str) -> None:

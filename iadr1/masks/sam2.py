@@ -20,6 +20,7 @@ from PIL import Image
 from iadr1.errors import MissingExtraError, ModelError
 from iadr1.geometry import Box, Size, clip_box, dilate_box
 from iadr1.masks.base import MaskResult, filled_box
+from iadr1.masks.boxcrop import KEY, BoxCrop, box_prompt, shown_square, standardised
 from iadr1.masks.candidates import AGREED, agreements, choose
 from iadr1.masks.cleanup import pixel_window
 from iadr1.masks.device import pick_device, pick_dtype
@@ -57,6 +58,9 @@ class Sam2Segmenter:
     0 and source `box`. Only the encoder, nearly all of the work, runs in half precision; a box's corners and the
     logits stay float32.
 
+    A model that was trained on crops around boxes says so in its configuration: it is shown every box in a crop of its
+    own, and the box drawn as a mask beside its corners (`iadr1.masks.boxcrop`).
+
     Args:
         model: Folder or hub id of a SAM 2 model in the transformers layout.
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
@@ -85,6 +89,9 @@ class Sam2Segmenter:
         decoder.dynamic_multimask_via_stability = False
         self._side = int(self._network.config.prompt_encoder_config.image_size)
         self._grid = int(self._network.prompt_encoder.mask_input_size[0])
+        entry = getattr(self._network.config, KEY, None)
+        self._crop = None if entry is None else BoxCrop.read(entry, where=model)
+        self._reach = REACH if self._crop is None else self._crop.reach
         size = self._processor.size
         if (size["height"], size["width"]) != (self._side, self._side):
             raise ModelError(
@@ -137,6 +144,10 @@ class Sam2Segmenter:
     def _tasks(self, number: int, image: Image.Image, boxes: Sequence[Box]) -> Iterator[_Task]:
         """The views of one image; boxes of which nothing lies in it are in none."""
         inside = {index: box for index, given in enumerate(boxes) if (box := clip_box(given, image.size)) is not None}
+        if self._crop is not None:
+            for index, box in inside.items():
+                yield _Task(number, self._crop.view(box), ((index, box),))
+            return
         for shown in plan_views(inside, image.size, grid=self._grid):
             yield _Task(number, shown.view, tuple((index, inside[index]) for index in shown.boxes))
 
@@ -152,7 +163,7 @@ class Sam2Segmenter:
             corners = [_in_view(box, task.view, self._side) for _, task, _, box in chunk]
             logits, scores = self._decode([level[rows] for level in embeddings], corners)
             for (_, task, index, box), drawing, score in zip(chunk, logits, scores, strict=True):
-                mask = enlarge(drawing, box, view=task.view, image_wh=images[task.image].size)
+                mask = enlarge(drawing, box, view=task.view, image_wh=images[task.image].size, reach=self._reach)
                 if mask.any():  # else the filled box stands in
                     yield (task.image, index), MaskResult(mask, float(score), "sam2")
 
@@ -160,10 +171,16 @@ class Sam2Segmenter:
         """The feature levels of a batch of views, float32."""
         import torch
 
-        # Pillow resizes straight from the photo: no crop is copied and no photo becomes floating-point numbers.
-        size = (self._side, self._side)
-        shown = [image.resize(size, Image.Resampling.BILINEAR, box=view) for image, view in views]
-        pixels = self._processor(images=shown, return_tensors="pt")["pixel_values"].to(self.device)
+        if self._crop is None:
+            # Pillow resizes straight from the photo: no crop is copied and no photo becomes floating-point numbers.
+            size = (self._side, self._side)
+            shown = [image.resize(size, Image.Resampling.BILINEAR, box=view) for image, view in views]
+        else:
+            shown = [shown_square(image, view, self._side) for image, view in views]
+        pixels = self._processor(images=shown, return_tensors="pt")["pixel_values"]
+        if self._crop is not None:
+            pixels = torch.from_numpy(standardised(pixels.numpy()))
+        pixels = pixels.to(self.device)
         half = self._dtype != torch.float32
         with torch.autocast(torch.device(self.device).type, dtype=self._dtype, enabled=half):
             return [level.float() for level in self._network.get_image_embeddings(pixels)]
@@ -190,22 +207,34 @@ class Sam2Segmenter:
         self, levels: list[torch.Tensor], boxes: torch.Tensor, *, multimask: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (N, C, grid, grid) and scores (N, C), on the CPU, float32; C is 3 with `multimask`, else 1."""
+        import torch
+
+        drawn: torch.Tensor | None = None
+        if self._crop is not None:
+            drawn = torch.from_numpy(box_prompt(boxes.numpy(), side=self._side, grid=self._grid)).to(self.device)
         output = self._network(
-            input_boxes=boxes[:, None].to(self.device), image_embeddings=levels, multimask_output=multimask
+            input_boxes=boxes[:, None].to(self.device),
+            input_masks=drawn,
+            image_embeddings=levels,
+            multimask_output=multimask,
         )
-        return output.pred_masks[:, 0].cpu(), output.iou_scores[:, 0].clamp(0, 1).cpu()
+        logits = output.pred_masks[:, 0].cpu()
+        if self._crop is not None:
+            logits = logits - self._crop.threshold
+        return logits, output.iou_scores[:, 0].clamp(0, 1).cpu()
 
 
-def enlarge(logits: torch.Tensor, box: Box, *, view: View, image_wh: Size) -> NDArray[np.bool_]:
+def enlarge(logits: torch.Tensor, box: Box, *, view: View, image_wh: Size, reach: float = REACH) -> NDArray[np.bool_]:
     """The mask of a whole photo from the logits of a view of it, which lie on a coarse grid.
 
-    Bilinear, as Meta's predictor does it, but only in the box grown by `REACH` and a band of rows at a time.
+    Bilinear, as Meta's predictor does it, but only in the box grown by `reach` and a band of rows at a time.
 
     Args:
         logits: (grid, grid) over the view; above 0 is the object.
         box: The box they were drawn for, in pixels of the photo.
-        view: The view in the photo.
+        view: The view in the photo; it may lie outside in part.
         image_wh: The photo's size.
+        reach: How far the mask may reach beyond the box, as a fraction of the box's sides.
 
     Returns:
         (H, W).
@@ -214,7 +243,7 @@ def enlarge(logits: torch.Tensor, box: Box, *, view: View, image_wh: Size) -> ND
 
     left, top, right, bottom = view
     width, height = image_wh
-    grown = dilate_box(box, REACH, image_wh)
+    grown = dilate_box(box, reach, image_wh)
     rows, columns = pixel_window(
         (max(grown[0], left), max(grown[1], top), min(grown[2], right), min(grown[3], bottom)), image_wh
     )

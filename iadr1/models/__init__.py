@@ -18,6 +18,7 @@ __all__ = [
     "Profile",
     "Request",
     "ServerOptions",
+    "VllmOptions",
     "attention",
     "load_engine",
     "resolve_model",
@@ -27,11 +28,15 @@ ENGINES: dict[str, str] = {
     "local": "iadr1.models.local:load",
     "replay": "iadr1.models.replay:load",
     "server": "iadr1.models.server:load",
+    "vllm": "iadr1.models.vllm:load",
 }
-"""Engine name -> its loader `(model, LoadOptions) -> Engine`, as `module:function`; `local` imports torch."""
+"""Engine name -> its loader `(model, LoadOptions) -> Engine`, as `module:function`; `local` and `vllm` import torch."""
 
 EMBEDDED = Path(__file__).parent / "embedded"
 """The folder of the models that come inside the package."""
+
+MODEL_PACKAGES = ("torch", "torchvision", "transformers")
+"""What the extra `model` installs and reading a model needs."""
 
 ADAPTER = "adapter_config.json"
 """PEFT's file in a folder of LoRA adapters."""
@@ -49,6 +54,7 @@ class LoadOptions:
         attention: `auto` or an attention implementation of transformers, see `attention`.
         batch_size: Most requests in one forward pass.
         server: Where and how the engine `server` asks; the other engines do not read it.
+        vllm: What the engine `vllm` takes of the GPUs; the other engines do not read it.
     """
 
     device: str = "auto"
@@ -56,6 +62,7 @@ class LoadOptions:
     attention: str = "auto"
     batch_size: int = 8
     server: ServerOptions | None = None
+    vllm: VllmOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,8 @@ class ServerOptions:
     Attributes:
         base_url: Address of the API, for example `http://localhost:8000/v1`.
         key_env: Name of the environment variable with the key; where it is not set, no key is sent.
-        family: The family of the served model (a key of `profiles.PROFILES`), which says how its boxes are written;
-            empty where no boxes are asked for.
+        family: The family of the served model (a key of `profiles.PROFILES`), or a model of the same sizes (its
+            folder or hub id), which says how its boxes are written; empty where no boxes are asked for.
         concurrency: Most requests under way at a time.
         timeout_s: Seconds until an answer counts as lost.
         retries: How often a request is sent again after a failure that may pass (429, 5xx, a broken connection).
@@ -80,6 +87,21 @@ class ServerOptions:
     timeout_s: float = 120.0
     retries: int = 5
     requests_per_minute: int = 0
+
+
+@dataclass(frozen=True)
+class VllmOptions:
+    """What the engine `vllm` takes of the GPUs; the names are vLLM's.
+
+    Attributes:
+        tensor_parallel_size: GPUs that the weights are spread over.
+        gpu_memory_utilization: Share of each GPU's memory, above 0 up to 1.
+        max_model_len: Longest prompt and answer together, in tokens; None for the model's own limit.
+    """
+
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
 
 
 def load_engine(name: str, model: str, options: LoadOptions | None = None) -> Engine:
@@ -100,7 +122,7 @@ def load_engine(name: str, model: str, options: LoadOptions | None = None) -> En
     try:
         load = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "torchvision", "transformers"):
+        if error.name not in MODEL_PACKAGES:
             raise
         raise MissingExtraError(error.name, "model", purpose=f"the engine {name!r}") from error
     engine: Engine = load(model, options or LoadOptions())

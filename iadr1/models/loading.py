@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig, PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging as hf_logging
 
@@ -72,16 +74,8 @@ def load_weights(place: Path | str, device: str, dtype: torch.dtype, choice: str
         ModelError: The model cannot be loaded, lacks weights, or is no vision-language model.
     """
     implementation = attention(choice, device, str(dtype).removeprefix("torch."))
-    shows_bars = hf_logging.is_progress_bar_enabled()
-    if isinstance(place, Path):
-        # A download is worth a bar, reading a folder is not.
-        hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        stored, _ = PreTrainedConfig.get_config_dict(place)
-        check_family(stored.get("model_type"), where=str(place))
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-        if type(config) not in AutoModelForImageTextToText._model_mapping:
-            raise ModelError(f"{str(place)!r} is a {config.model_type!r}, not a vision-language model")
+    with _explained(place, choice):
+        _config(place)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             place,
             dtype=dtype,
@@ -90,16 +84,6 @@ def load_weights(place: Path | str, device: str, dtype: torch.dtype, choice: str
             output_loading_info=True,
         )
         processor = AutoProcessor.from_pretrained(place, trust_remote_code=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
-        if choice != "auto" and (isinstance(error, ImportError) or "attention" in str(error)):
-            why = _brief(error).partition(". ")[0].rstrip(".")
-            raise ModelChoiceError(
-                f"the attention {choice!r} does not work here: {why}", hint="use --attention auto"
-            ) from error
-        raise ModelError(f"cannot load the model {str(place)!r}: {_brief(error)}", hint=_hint(place)) from error
-    finally:
-        if shows_bars:
-            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
@@ -108,7 +92,63 @@ def load_weights(place: Path | str, device: str, dtype: torch.dtype, choice: str
     return model.to(device).eval().requires_grad_(False), processor
 
 
-def _brief(error: Exception) -> str:
+def load_processor(place: Path | str) -> tuple[Any, Any]:
+    """Config and processor of a model that another program runs; its weights are not read.
+
+    Args:
+        place: A folder or a hub id.
+
+    Raises:
+        ModelError: They cannot be loaded, or belong to no vision-language model.
+    """
+    with _explained(place):
+        return _config(place), AutoProcessor.from_pretrained(place, trust_remote_code=False)  # type: ignore[no-untyped-call]
+
+
+def load_generation(place: Path | str) -> GenerationConfig | None:
+    """The generation config of a model; None where it has none.
+
+    Args:
+        place: A folder or a hub id.
+    """
+    try:
+        return GenerationConfig.from_pretrained(place)
+    except OSError:
+        return None
+
+
+def _config(place: Path | str) -> Any:
+    stored, _ = PreTrainedConfig.get_config_dict(place)
+    check_family(stored.get("model_type"), where=str(place))
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    if type(config) not in AutoModelForImageTextToText._model_mapping:
+        raise ModelError(f"{str(place)!r} is a {config.model_type!r}, not a vision-language model")
+    return config
+
+
+@contextmanager
+def _explained(place: Path | str, choice: str = "auto") -> Iterator[None]:
+    """What goes wrong inside is told in the project's words; a folder is read without a progress bar."""
+    shows_bars = hf_logging.is_progress_bar_enabled()
+    if isinstance(place, Path):
+        # A download is worth a bar, reading a folder is not.
+        hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
+        if choice != "auto" and (isinstance(error, ImportError) or "attention" in str(error)):
+            why = brief(error).partition(". ")[0].rstrip(".")
+            raise ModelChoiceError(
+                f"the attention {choice!r} does not work here: {why}", hint="use --attention auto"
+            ) from error
+        raise ModelError(f"cannot load the model {str(place)!r}: {brief(error)}", hint=_hint(place)) from error
+    finally:
+        if shows_bars:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def brief(error: Exception) -> str:
+    """The first line of what went wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:240]
 
@@ -121,9 +161,13 @@ def _hint(place: Path | str) -> str:
     return "check the spelling and the network, log in for a gated model, or name a local folder"
 
 
-def end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end a completion: those of the model's generation config, the tokenizer's, and padding."""
-    generation = getattr(model, "generation_config", None)
+def end_ids(generation: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a completion: those of the model's generation config, the tokenizer's, and padding.
+
+    Args:
+        generation: The generation config; None where the model has none.
+        tokenizer: The model's tokenizer.
+    """
     configured = generation.eos_token_id if generation is not None else None
     ids = [] if configured is None else [configured] if isinstance(configured, int) else list(configured)
     ids += [token for token in (tokenizer.eos_token_id, tokenizer.pad_token_id) if token is not None]

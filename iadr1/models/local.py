@@ -15,9 +15,10 @@ from iadr1.models.base import Completion, Request
 from iadr1.models.decoding import Complete, greedy
 from iadr1.models.fingerprint import folder_fingerprint
 from iadr1.models.loading import check_attention, device_of, dtype_of, end_ids, load_weights
-from iadr1.models.prefix import Prompt, Reader
+from iadr1.models.prefix import Reader
 from iadr1.models.processors import make_ready
 from iadr1.models.profiles import profile_of
+from iadr1.models.tokens import Prompt, completion, first_tokens
 from iadr1.prompts import ANSWER_END
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class LocalEngine:
         self.profile = profile_of(loaded.config, self.processor)
         self.fingerprint = folder_fingerprint(place) if isinstance(place, Path) else f"hub:{loaded.config._commit_hash}"
         self._tokenizer = self.processor.tokenizer
-        self._ends = frozenset(end_ids(loaded, self._tokenizer))
+        self._ends = frozenset(end_ids(getattr(loaded, "generation_config", None), self._tokenizer))
         self._reader = Reader(loaded, self.processor, self.profile)
 
     def generate(self, requests: Sequence[Request], *, max_new_tokens: int) -> list[Completion]:
@@ -82,7 +83,10 @@ class LocalEngine:
         Raises:
             ModelError: Two words begin with the same token; else as `generate`.
         """
-        ids = {bool(prefix): self._first_tokens(words, inside=bool(prefix)) for prefix in {r.prefix for r in requests}}
+        ids = {
+            inside: first_tokens(self._tokenizer, words, inside=inside)
+            for inside in {bool(request.prefix) for request in requests}
+        }
         return self._batched(requests, lambda batch: self._probabilities(batch, words, ids))
 
     # batches
@@ -123,27 +127,11 @@ class LocalEngine:
         written = greedy(rows, ends=self._ends, complete=complete, limit=max_new_tokens)
         seconds = (time.perf_counter() - started) / len(batch)
         return [
-            self._completion(prompt.request.id, row, tokens, seconds)
+            completion(prompt, row, self._tokenizer, ends=self._ends, read=tokens, seconds=seconds)
             for prompt, row, tokens in zip(batch, written, read, strict=True)
         ]
 
-    def _completion(self, key: str, row: list[int], prompt_tokens: int, seconds: float) -> Completion:
-        ended = row[-1] in self._ends
-        written = row[:-1] if ended else row
-        text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        finished = ended or ANSWER_END in text
-        return Completion(key, text, finished, prompt_tokens, len(written), seconds)
-
     # probabilities
-
-    def _first_tokens(self, words: Sequence[str], *, inside: bool) -> list[int]:
-        """Inside a line a word has no space before it, which the tokenizers of the Llama family put before a text."""
-        before = "\n" if inside else ""
-        skipped = len(self._tokenizer(before, add_special_tokens=False).input_ids)
-        ids = [self._tokenizer(before + word, add_special_tokens=False).input_ids[skipped] for word in words]
-        if len(set(ids)) < len(ids):
-            raise ModelError(f"the words {list(words)} do not all begin with different tokens of {self.model!r}")
-        return ids
 
     def _probabilities(
         self, batch: list[Prompt], words: Sequence[str], ids: dict[bool, list[int]]

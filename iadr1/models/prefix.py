@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from transformers import DynamicCache
 
-from iadr1.errors import ModelError
-from iadr1.models.base import IMAGE_SLOT, Profile, Request
+from iadr1.models.base import Profile, Request
 from iadr1.models.decoding import Rows, numbered
 from iadr1.models.profiles import check_family
+from iadr1.models.tokens import Prompt, prompt_of
 
 AXES: Mapping[str, int] = {
     "qwen2_vl": 3,
@@ -32,26 +32,6 @@ AXES: Mapping[str, int] = {
 }
 """Axes of a token's position by family. With three (M-RoPE) the tokens of an image lie on a grid, and the text behind
 it goes on from the grid's longer side."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A request as tokens.
-
-    Attributes:
-        request: The request.
-        ids: Its tokens, with one image token for each image.
-        tokens: About how many the model will read: a few less where a family frames an image with tokens.
-    """
-
-    request: Request
-    ids: list[int]
-    tokens: int
-
-    @property
-    def look(self) -> tuple[int, ...]:
-        """Tells the images apart, by identity: equal for prompts about the same images in the same order."""
-        return tuple(map(id, self.request.images))
 
 
 @dataclass(frozen=True)
@@ -101,18 +81,7 @@ class Reader:
         Raises:
             ModelError: There are more or fewer image slots than images.
         """
-        if request.plain is None:
-            text = self._processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
-        else:
-            text = request.plain.replace(IMAGE_SLOT, self._processor.image_token)
-        # The template writes the tokenizer's special tokens itself.
-        special = request.plain is not None
-        ids: list[int] = self._tokenizer(text + request.prefix, add_special_tokens=special).input_ids
-        slots, images = ids.count(self._processor.image_token_id), len(request.images)
-        if slots != images:
-            raise ModelError(f"the request {request.id!r} has {slots} image slots for {images} images")
-        seen = sum(self._profile.image_tokens(image.size, images=images) for image in request.images)
-        return Prompt(request, ids, len(ids) - slots + seen)
+        return prompt_of(request, self._processor, self._profile)
 
     def read(self, prompts: Sequence[Prompt]) -> Rows:
         """Read the prompts; the rows come in their order."""

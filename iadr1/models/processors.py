@@ -45,6 +45,24 @@ def make_ready(model: Any, processor: Any) -> Any:
     """
     model = getattr(model, "module", model)  # DeepSpeed's engine around a reference model
     family = check_family(getattr(model.config, "model_type", None))
+    mend_processor(processor, family)
+    if family == "llava_onevision":
+        from iadr1.models.onevision import make_countless
+
+        make_countless(model, processor)
+    return processor
+
+
+def mend_processor(processor: Any, family: str) -> None:
+    """The part of `make_ready` that needs no model: padding and chat template.
+
+    Args:
+        processor: A processor; changed in place.
+        family: The family of its model.
+
+    Raises:
+        ModelError: As `make_ready`.
+    """
     processor.tokenizer.padding_side = "left"
     if not processor.chat_template:
         if family != "llava":
@@ -56,11 +74,6 @@ def make_ready(model: Any, processor: Any) -> Any:
     _check_images(processor)
     _open_with_first_token(processor)
     _close_turn(processor)
-    if family == "llava_onevision":
-        from iadr1.models.onevision import make_countless
-
-        make_countless(model, processor)
-    return processor
 
 
 _QUESTION = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is"}, {"type": "image"}]}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonlines
 
-from iadr1.errors import ModelError
+from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.images import file_sha256
 from iadr1.models import LoadOptions
 from iadr1.models.base import Completion, Profile, Request
@@ -22,6 +22,7 @@ class ReplayEngine:
         profile: How the model that wrote the texts sees images; boxes are read in its space.
 
     Raises:
+        ModelChoiceError: There is no such file.
         ModelError: The file cannot be read or a line is not of this form.
     """
 
@@ -29,6 +30,8 @@ class ReplayEngine:
 
     def __init__(self, model: str, *, profile: Profile = PROFILES["qwen2_5_vl"]) -> None:
         path = Path(model)
+        if not path.is_file():
+            raise ModelChoiceError(f"no file of stored answers {model!r}", hint="JSONL, one {\"id\", \"text\"} a line")
         self.model = model
         self.profile = profile
         self._texts = _read_answers(path)

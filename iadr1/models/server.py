@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from iadr1.errors import ModelError
 from iadr1.models import LoadOptions
 from iadr1.models.base import Completion, Request
-from iadr1.models.profiles import PROFILES, check_family
 from iadr1.models.server_faults import (
     Place,
     RequestFaultError,
@@ -31,7 +30,7 @@ from iadr1.models.server_loop import BackgroundLoop
 from iadr1.models.server_pace import Pace
 from iadr1.models.server_replies import Reply, UnusableReplyError, read_reply, word_probabilities
 from iadr1.models.server_requests import Dialect, Encoder, chat, check_requests, data_url
-from iadr1.models.server_setup import CONNECT_S, UNKNOWN_FAMILY, check_options, key_headers, open_client, read_key
+from iadr1.models.server_setup import CONNECT_S, check_options, key_headers, open_client, profile_named, read_key
 
 T = TypeVar("T")
 
@@ -48,12 +47,12 @@ class ServerEngine:
 
     Attributes:
         profile: That of `ServerOptions.family`, to whose size each image is brought before it is sent, so that boxes
-            come back in a known space; without a family `UNKNOWN_FAMILY`, with which no boxes can be read.
+            come back in a known space (`profile_named`).
         fingerprint: `server:` and the model's name: a server says no more about its weights.
 
     Raises:
         ModelChoiceError: No address, or one that cannot be asked or that holds a password; a key that cannot be sent;
-            a number out of range; an unknown family.
+            a number out of range; an unknown family, or no model at a folder named for one.
         MissingExtraError: The package `openai` is not installed.
     """
 
@@ -63,8 +62,7 @@ class ServerEngine:
     def __init__(self, model: str, options: LoadOptions) -> None:
         self._options = check_options(options.server)
         self.model = model
-        family = self._options.family
-        self.profile = PROFILES[check_family(family)] if family else UNKNOWN_FAMILY
+        self.profile = profile_named(self._options.family)
         self.fingerprint = f"server:{model}"
         key = read_key(self._options.key_env)
         self._place = Place(self._options.base_url, self._options.key_env, key, model)
@@ -161,11 +159,14 @@ class ServerEngine:
             except BaseExceptionGroup as failed:
                 raise failed.exceptions[0] from None
 
+        self._background().run(run())
+        return [results[place] for place in range(len(requests))]
+
+    def _background(self) -> BackgroundLoop:
         if self._loop is None:
             self._loop = BackgroundLoop(self._client.close)
             weakref.finalize(self, self._loop.end)
-        self._loop.run(run())
-        return [results[place] for place in range(len(requests))]
+        return self._loop
 
     # one request
 
@@ -249,6 +250,16 @@ class ServerEngine:
             except UnknownModelError as unknown:
                 raise unknown_model(self._place, str(unknown), await self._models()) from None
             raise fault from None
+
+    def served(self) -> list[str] | None:
+        """The names of the server's models; None where it does not say."""
+        found: list[list[str] | None] = []
+
+        async def ask() -> None:
+            found.append(await self._models())
+
+        self._background().run(ask())
+        return found[0]
 
     async def _models(self) -> list[str] | None:
         """The names of the server's models; None where it does not say."""

@@ -12,9 +12,9 @@ from PIL import Image
 from iadr1.errors import MissingExtraError, ModelChoiceError
 from iadr1.geometry import Box, BoxFrame, BoxSpace, Size
 from iadr1.images import MAX_PIXELS
-from iadr1.models import ServerOptions
+from iadr1.models import MODEL_PACKAGES, ServerOptions, resolve_model
 from iadr1.models.base import Profile
-from iadr1.models.profiles import PROFILES
+from iadr1.models.profiles import PROFILES, profile_of
 
 if TYPE_CHECKING:
     import openai
@@ -85,6 +85,38 @@ UNKNOWN_FAMILY = UnknownFamily(
     max_pixels=MAX_PIXELS,
     cap_wh=(MAX_PIXELS, MAX_PIXELS),
 )
+
+
+def profile_named(family: str) -> Profile:
+    """The profile of a served model, by what is named as its family.
+
+    Args:
+        family: A key of `PROFILES`, for a model served with its family's usual sizes; or what `resolve_model` takes,
+            whose config and processor then say the sizes; or nothing for `UNKNOWN_FAMILY`, with which no boxes can be
+            read.
+
+    Raises:
+        ModelError: Neither a family nor a model.
+        MissingExtraError: A model is named, and the packages that read it are not installed.
+    """
+    if not family:
+        return UNKNOWN_FAMILY
+    if family in PROFILES:
+        return PROFILES[family]
+    try:
+        place = resolve_model(family)
+    except ModelChoiceError as error:
+        raise ModelChoiceError(
+            f"{family!r} is neither a model family nor a model: {error.message}",
+            hint=f"known families: {', '.join(sorted(PROFILES))}",
+        ) from error
+    try:
+        from iadr1.models.loading import load_processor
+    except ModuleNotFoundError as error:
+        if error.name not in MODEL_PACKAGES:
+            raise
+        raise MissingExtraError(error.name, "model", purpose=f"reading the sizes of the model {family!r}") from error
+    return profile_of(*load_processor(place))
 
 
 def open_client(options: ServerOptions, key: str) -> openai.AsyncOpenAI:

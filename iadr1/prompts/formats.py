@@ -42,6 +42,11 @@ _INSTRUCTIONS: Mapping[Format, str] = {
 }
 
 
+TAGS: tuple[str, ...] = tuple(
+    f"<{slash}{tag}>" for tag in ("think", "location", "type", "answer") for slash in ("", "/")
+)
+"""Every tag an answer may hold; the embedded model's tokenizer has each as one token."""
+
 ANSWER_END = "</answer>"
 """What closes the answer in every format that has tags; what a model writes on afterwards is never read."""
 

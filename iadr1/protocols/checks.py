@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from iadr1 import prompts
+from iadr1.errors import nearest
 from iadr1.protocols.base import IMAGE_SLOT, Averaging, OptionOrder, Protocol, Template, placeholders
 from iadr1.records import Task
 
@@ -28,12 +28,6 @@ def faults(protocol: Protocol) -> Iterator[Fault]:
     """Everything that keeps a protocol from being asked and read."""
     for check in (_names, _numbers, _images, _parts, _texts, _slots, _options):
         yield from check(protocol)
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """`did you mean ...?`, or all that is known."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def _names(protocol: Protocol) -> Iterator[Fault]:

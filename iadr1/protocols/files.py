@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from iadr1.errors import ConfigError, UsageError
+from iadr1.errors import ConfigError, UsageError, nearest
 from iadr1.protocols.base import Part, Protocol, fields
-from iadr1.protocols.checks import faults, nearest
+from iadr1.protocols.checks import faults
 
 _FOLDER = Path(__file__).parent
 _SUFFIXES = (".yaml", ".yml")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import math
 import os
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -22,12 +21,13 @@ from markupsafe import Markup
 from PIL import Image
 
 from iadr1 import parallel
-from iadr1.atomic import write_text_atomic
-from iadr1.errors import ImageError
+from iadr1.atomic import atomic
+from iadr1.errors import ImageError, OutputError
 from iadr1.images import open_image, open_mask
 from iadr1.records import DetectedDefect, Detection
 from iadr1.reports.overlay import draw_overlay, label_colours
 from iadr1.reports.page import data_uri, write_page
+from iadr1.reports.thumbnails import Thumbnails, make_thumbnails
 from iadr1.reports.words import LANGUAGES, words
 
 PAGE_BYTES = 28_000_000
@@ -48,6 +48,8 @@ SCRIPTS = ("data", "cards", "review", "paper", "start")
 CSV_COLUMNS = ("image", "verdict", "score", "defects", "labels", "area_px", "width", "height", "parse", "error")
 
 _QUALITY = 82
+_PASSING = ("Date", "Versions")
+"""What may differ where the report of the same results is written again."""
 _dumps = partial(
     htmlsafe_json_dumps, dumps=partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 )
@@ -66,6 +68,7 @@ def write_report(
     info: Mapping[str, str],
     title: str | None = None,
     language: str = "en",
+    references: Path | None = None,
 ) -> None:
     """Write the report: counts, filters, and a card for each photo, the most suspicious first, to review and print.
 
@@ -78,9 +81,10 @@ def write_report(
         images: The folder the records' `image` is relative to.
         info: What the head names, for example `{"Model": "tiny", "Date": "2026-01-31"}`. `Threshold` ("0.62", where
             a record has none of its own) and `Undecided between` ("0.41 and 0.58") are drawn into the scores as well.
-            All but `Date` is the key under which a browser keeps the review.
+            All but `Date` and `Versions` is the key under which a browser keeps the review.
         title: The head line; "Inspection report" in the page's language where it is None.
         language: That the page opens in, one of `words.LANGUAGES`; a reader can switch.
+        references: The folder the records' `references` are relative to, for thumbnails; None for names only.
 
     Raises:
         OutputError: The file cannot be written.
@@ -92,7 +96,7 @@ def write_report(
     ordered = sorted(detections, key=_urgency)
     side = next(side for most, side in PICTURE_SIDES if len(ordered) <= most)
     run = {
-        "key": hashlib.sha256(json.dumps({**info, "Date": ""}, sort_keys=True).encode()).hexdigest()[:16],
+        "key": _key(info),
         "title": title,
         "language": language,
         "side": side,
@@ -101,6 +105,7 @@ def write_report(
         "band": _band(info),
         "calibrated": "Calibration" in info or any(detection.calibration for detection in detections),
     }
+    thumbnails = make_thumbnails(ordered, references)
     script = "".join(_part(f"{name}.js") for name in SCRIPTS)
     style = _part("screen.css") + _part("print.css")
     write_page(
@@ -119,8 +124,14 @@ def write_report(
         hashes={"style": _digest(style), "script": _digest(script)},
         run=_dumps(run),
         all_words=_dumps({code: words(code) for code in LANGUAGES}),
-        photos=_lines(ordered, path.parent, images, side),
+        thumbnails=_dumps(thumbnails.pictures),
+        photos=_lines(ordered, thumbnails, side=side, links=_Links(path.parent, images)),
     )
+
+
+def _key(info: Mapping[str, str]) -> str:
+    lasting = {name: value for name, value in info.items() if name not in _PASSING}
+    return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _part(name: str) -> str:
@@ -161,13 +172,31 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _lines(ordered: Sequence[Detection], folder: Path, images: Path, side: int) -> Iterator[Markup]:
+class _Links:
+    """Where the photos and the run lie, and addresses of their files relative to the report."""
+
+    def __init__(self, folder: Path, images: Path) -> None:
+        self.folder, self.images = folder, images
+        self._photos = Path(os.path.relpath(images.resolve(), folder.resolve())).as_posix()
+
+    def photo(self, name: str) -> str:
+        return self.local((PurePosixPath(self._photos) / name).as_posix())
+
+    def local(self, name: str) -> str:
+        """In it no character means anything but itself."""
+        return f"./{quote(name, errors='replace')}"
+
+
+def _lines(ordered: Sequence[Detection], thumbnails: Thumbnails, *, side: int, links: _Links) -> Iterator[Markup]:
     """The photos as JSON, a line for each; with pictures as long as there is room."""
     share = min(MOST_TEXT, max(LEAST_TEXT, TEXT_BYTES // max(1, len(ordered))))
-    links = _Links(folder, images)
     entries = [_entry(detection, share, links) for detection in ordered]
-    room = PAGE_BYTES - sum(len(_dumps(entry).encode("utf-8", "replace")) for entry in entries)
-    drawn = parallel.ordered(lambda detection: _pictures(detection, folder, images, side), ordered)
+    for entry, detection in zip(entries, ordered, strict=True):
+        if beside := thumbnails.beside(detection):
+            entry["thumbnails"] = beside
+    taken = sum(len(_dumps(entry).encode("utf-8", "replace")) for entry in entries)
+    room = PAGE_BYTES - taken - sum(map(len, thumbnails.pictures))
+    drawn = parallel.ordered(lambda detection: _pictures(detection, links.folder, links.images, side), ordered)
     for place, entry in enumerate(entries):
         pictures = next(drawn) if room > 0 else []
         room -= sum(map(len, pictures))
@@ -175,19 +204,6 @@ def _lines(ordered: Sequence[Detection], folder: Path, images: Path, side: int) 
             entry["pictures"] = pictures
         comma = "," if place + 1 < len(entries) else ""
         yield _dumps(entry) + f"{comma}\n"
-
-
-class _Links:
-    """Addresses of files relative to the report, in which no character means anything but itself."""
-
-    def __init__(self, folder: Path, images: Path) -> None:
-        self._images = Path(os.path.relpath(images.resolve(), folder.resolve())).as_posix()
-
-    def photo(self, name: str) -> str:
-        return self.local((PurePosixPath(self._images) / name).as_posix())
-
-    def local(self, name: str) -> str:
-        return f"./{quote(name, errors='replace')}"
 
 
 def _entry(detection: Detection, share: int, links: _Links) -> dict[str, Any]:
@@ -273,20 +289,32 @@ def _drawn(photo: Image.Image, detection: Detection, folder: Path) -> Image.Imag
         return None
 
 
-def write_csv(path: Path, detections: Sequence[Detection]) -> None:
+def write_csv(path: Path, detections: Iterable[Detection]) -> None:
     """Write `CSV_COLUMNS`, a line for each photo, for a spreadsheet; labels are joined by `; `.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(_rows(detections))
-    write_text_atomic(path, text.getvalue())
+    with atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        writer.writerows(_rows(detections))
 
 
-def _rows(detections: Sequence[Detection]) -> Iterator[tuple[object, ...]]:
+def append_csv(path: Path, detections: Iterable[Detection]) -> None:
+    """Add lines to a file of `write_csv`.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(_rows(detections))
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+
+def _rows(detections: Iterable[Detection]) -> Iterator[tuple[object, ...]]:
     for record in detections:
         areas = [defect.area_px for defect in record.defects if defect.area_px is not None]
         yield (

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from numbers import Real
 
-from iadr1.errors import MissingExtraError, UsageError
+from iadr1.errors import MissingExtraError, UsageError, nearest
 from iadr1.rewards.anomalyr1 import choice_reference, roam_reference
 from iadr1.rewards.base import Reward, RewardInfo
 from iadr1.rewards.classical import accuracy, format_reward
@@ -155,10 +155,8 @@ def _weight(number: str, part: str) -> float:
 
 def _own_reward(path: str) -> Reward:
     if not all(path.partition(":")):
-        known = ", ".join([*TABLE, *GROUPS])
-        raise UsageError(
-            f"no reward {path!r}; known rewards: {known}", hint="your own is named like package.module:function"
-        )
+        known = nearest(path, [*TABLE, *GROUPS], what="known rewards")
+        raise UsageError(f"no reward {path!r}; {known}", hint="your own is named like package.module:function")
     return import_reward(path)
 
 

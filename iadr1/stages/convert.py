@@ -140,14 +140,14 @@ def _rows(plan: Conversion, target: Target, paths: _Paths, tally: _Tally, report
 def _format(plan: Conversion, target: Target, sample: Sample, where: str) -> Format:
     """The answer format of a sample, if the target and the sample's task allow it."""
     if sample.task not in target.tasks:
-        raise DataError(
+        raise UsageError(
             f"{target.name} ({target.suffix}) cannot hold a sample of task {sample.task!r}: {sample.id!r}",
             where=where,
             hint=f"--task leaves the others out; it holds: {', '.join(target.tasks)}",
         )
     fmt = plan.fmt or FORMATS_OF_TASK[sample.task][0]
     if fmt not in FORMATS_OF_TASK[sample.task]:
-        raise DataError(
+        raise UsageError(
             f"sample {sample.id!r} of task {sample.task!r} cannot be answered in the format {fmt!r}",
             where=where,
             hint=f"it can in: {', '.join(FORMATS_OF_TASK[sample.task])}; --task leaves others out",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from iadr1.config import EvalConfig, InspectConfig
-from iadr1.models import LoadOptions, ServerOptions
+from iadr1.models import LoadOptions, ServerOptions, VllmOptions
 
 
 def load_options(config: EvalConfig | InspectConfig) -> LoadOptions:
-    """Device, number format, attention and batch size, and for a served model where and how it is asked."""
+    """Device, number format, attention and batch size, where and how a served model is asked, what vLLM takes."""
     server = None
     if config.engine == "server":
         server = ServerOptions(
@@ -19,4 +19,9 @@ def load_options(config: EvalConfig | InspectConfig) -> LoadOptions:
             retries=config.retries,
             requests_per_minute=config.requests_per_minute,
         )
-    return LoadOptions(config.device, config.dtype, config.attention, config.batch_size, server)
+    vllm = VllmOptions(
+        tensor_parallel_size=config.tensor_parallel_size,
+        gpu_memory_utilization=config.gpu_memory_utilization,
+        max_model_len=config.max_model_len,
+    )
+    return LoadOptions(config.device, config.dtype, config.attention, config.batch_size, server, vllm)

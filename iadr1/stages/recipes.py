@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from iadr1 import config as configs
-from iadr1.config import GroundConfig, SftConfig, TrainConfig, TrainingConfig
+from iadr1.config import GroundConfig, NewModelConfig, PretrainConfig, SftConfig, TrainConfig
 from iadr1.errors import ConfigError, UsageError
 from iadr1.rewards import resolve_reward
 from iadr1.stages.training.limits import check_grpo, check_sft
+from iadr1.stages.training.small import check_new_model, check_pretrain
 
-STAGES: dict[str, type[TrainingConfig]] = {kind.STAGE: kind for kind in (GroundConfig, SftConfig, TrainConfig)}
+RecipeConfig = NewModelConfig | PretrainConfig | GroundConfig | SftConfig | TrainConfig
+"""What a recipe can become."""
+
+STAGES: dict[str, type[RecipeConfig]] = {
+    kind.STAGE: kind for kind in (NewModelConfig, PretrainConfig, GroundConfig, SftConfig, TrainConfig)
+}
 """What a recipe's `stage` can be."""
 
 
-def check(recipe: Path) -> TrainingConfig:
+def check(recipe: Path) -> RecipeConfig:
     """The settings a recipe stands for.
 
     Raises:
@@ -35,6 +41,10 @@ def check(recipe: Path) -> TrainingConfig:
             resolve_reward(config.reward)
         elif isinstance(config, SftConfig):
             check_sft(config)
+        elif isinstance(config, PretrainConfig):
+            check_pretrain(config)
+        elif isinstance(config, NewModelConfig):
+            check_new_model(config)
     except UsageError as error:
         raise UsageError(error.message, where=error.where or str(recipe), hint=error.hint) from error
     return config

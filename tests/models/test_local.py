@@ -17,10 +17,10 @@ from iadr1.models import LoadOptions, Request
 
 torch = pytest.importorskip("torch")
 
-from iadr1.models import local  # noqa: E402
+from iadr1.models import local, tokens  # noqa: E402
 from iadr1.models.decoding import Complete, greedy  # noqa: E402
 from iadr1.models.local import LocalEngine  # noqa: E402
-from iadr1.models.prefix import Prompt  # noqa: E402
+from iadr1.models.tokens import Prompt  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,8 @@ def test_generation_ends_behind_the_answer(engine: LocalEngine, monkeypatch: pyt
     free = engine.generate(three(), max_new_tokens=16)
     longest = max(range(3), key=lambda index: free[index].completion_tokens)
     stop = free[longest].text[3:6]
-    monkeypatch.setattr(local, "ANSWER_END", stop)
+    for module in (local, tokens):
+        monkeypatch.setattr(module, "ANSWER_END", stop)
     stopped = engine.generate(three(), max_new_tokens=16)
     assert stopped[longest].finished
     assert stop in stopped[longest].text

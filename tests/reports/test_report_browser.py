@@ -176,6 +176,28 @@ def test_a_card_shows_score_threshold_and_defects(reader: Reader, report: Path) 
     assert reader.card("ng2.png").locator("svg .band").get_attribute("width") == "200.00"
 
 
+def test_references_stand_beside_the_photo(reader: Reader, tmp_path: Path) -> None:
+    names = ["bolts/1.png", f"{HOSTILE_HTML.replace('/', '')}.png"]
+    for name in names:
+        (tmp_path / "good" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (300, 200), (0, 120, 0)).save(tmp_path / "good" / name)
+    record = Detection(image="a.png", verdict="anomalous", score=0.9, references=(names[0], "gone.png", names[1]))
+    write_report(tmp_path / "report.html", [record], images=tmp_path, info=INFO, references=tmp_path / "good")
+    page = reader.open(tmp_path / "report.html").page
+    shown = reader.card("a.png").locator(".references img")
+    assert shown.evaluate_all("all => all.map(one => one.alt)") == [f"Reference {name}" for name in names]
+    assert shown.evaluate_all("all => all.map(one => one.naturalWidth)") == [160, 160]
+    assert "Reference bolts/1.png, gone.png" in reader.card("a.png").inner_text()
+    reader.card("a.png").locator("button.frame").click()
+    assert page.locator("dialog .references img").count() == 2
+    page.keyboard.press("Escape")
+    page.evaluate("window.print = () => {}")
+    page.click("#print")
+    reader.until("document.querySelectorAll('#paper .references img').length === 2")
+    # The photo itself is not there.
+    assert [fault for fault in reader.faults if "ERR_FILE_NOT_FOUND" not in fault] == []
+
+
 def test_a_picture_opens_large_with_and_without_findings(reader: Reader, report: Path) -> None:
     page = reader.open(report).page
     reader.card("ng2.png").locator("button.frame").click()

@@ -82,7 +82,8 @@ def test_reward_text_gives_names_functions_and_weights() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("raom", f"no reward 'raom'; known rewards: {', '.join([*TABLE, *GROUPS])} "),
+        ("raom", "no reward 'raom'; did you mean 'roam'? (your own is named like package.module:function)"),
+        ("zzzz", f"no reward 'zzzz'; known rewards: {', '.join([*TABLE, *GROUPS])} "),
         ("", "no reward ''"),
         ("roam=", "weight of 'roam='"),
         ("roam=much", "weight of 'roam=much'"),

@@ -100,7 +100,7 @@ def test_a_yaml_file_of_somebody_else_is_left_as_it_is(write: Write, tmp_path: P
 
 def test_a_format_refuses_what_it_cannot_hold_and_writes_nothing(write: Write) -> None:
     made = plan(write(CHOICE, YES), "anomalyr1", "few.jsonl")
-    with pytest.raises(DataError, match=r"s\.jsonl:2: anomalyr1 \(\.jsonl\) cannot hold a sample of task 'anomaly'"):
+    with pytest.raises(UsageError, match=r"s\.jsonl:2: anomalyr1 \(\.jsonl\) cannot hold a sample of task 'anomaly'"):
         run(made)
     assert not list(made.out.parent.iterdir())
     summary = run(replace(made, task="choice"))

@@ -230,7 +230,7 @@ def test_a_missing_file_and_a_full_folder_are_refused(meta: Weights, tmp_path: P
         convert_sam2(tmp_path / "no.pt", out=tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="not a new or empty folder"):
+    with pytest.raises(UsageError, match="not a new or empty folder"):
         convert_sam2(_saved(meta, tmp_path), out=tmp_path / "out")
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 

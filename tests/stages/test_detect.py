@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -247,43 +243,6 @@ def test_a_failed_photo_is_tried_again(images: Path) -> None:
     assert detect.run(_config(images), engine=FakeEngine()).errors == 0
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from iadr1.config import DetectConfig
-from iadr1.stages import detect
-from tests.stages.fake_engine import FakeEngine
-
-class Killed(FakeEngine):
-    def generate(self, requests, *, max_new_tokens):
-        if len(self.batches) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().generate(requests, max_new_tokens=max_new_tokens)
-
-images = Path(sys.argv[1])
-detect.run(DetectConfig(images=images, out=images.parent / "out", batch_size=2, mode="think"), engine=Killed())
-"""
-
-
-def test_a_run_killed_by_the_system_has_kept_every_batch_and_goes_on(images: Path) -> None:
-    for number in range(4):
-        _photo(images / f"{number}.png")
-    root = Path(__file__).parents[2]
-    paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    child = subprocess.run(
-        [sys.executable, "-c", KILLED, str(images)], env={**os.environ, "PYTHONPATH": paths}, cwd=root, check=False
-    )
-    assert child.returncode == -signal.SIGKILL
-    out = images.parent / "out"
-    assert list(_records(out)) == ["0.png", "1.png", "2.png", "3.png"]
-    engine = FakeEngine()
-    detect.run(_config(images), engine=engine)
-    assert [request.id for request in engine.asked] == ["a.png", "b.png", "tiles/c.png"]
-    resumed = (out / "detections.jsonl").read_text()
-    detect.run(DetectConfig(images=images, out=images.parent / "whole", mode="think"), engine=FakeEngine())
-    assert resumed == (images.parent / "whole" / "detections.jsonl").read_text()
-
-
 # --- masks ------------------------------------------------------------------------------------------------------
 
 
@@ -442,7 +401,7 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line_before_a_model_is_loaded
 ) -> None:
     (tmp_path / "file").write_text("")
     # A model that does not exist would be told first if it were looked for first.
-    with pytest.raises(OutputError, match=rf"{out}: cannot make the folder: .*file' is a file \(name another folder"):
+    with pytest.raises(UsageError, match=rf"{out}: cannot make the folder: .*file' is a file \(name another folder"):
         detect.run(DetectConfig(images=images, out=tmp_path / out, model="none"))
 
 

@@ -160,6 +160,9 @@ UGLY = {
     '<answer>[{"bbox_2d": [1e999, 0, 5, 5], "label": "infinite"}]</answer>': "undecided",
     '<answer>[{"bbox_2d": ["1", 0, 5, 5], "label": "text"}]</answer>': "anomalous",  # a number in quotes is no doubt
     '<answer>[{"bbox_2d": [5, 5, 5, 5], "label": "empty"}]</answer>': "undecided",
+    '<answer>[{"bbox_2d": [NaN, 0, 5, 5], "label": "not a number"}]</answer>': "undecided",
+    '<answer>[{"bbox_2d": [60, 5, 20, 80], "label": "reversed"}]</answer>': "anomalous",
+    '<answer>[{"bbox_2d": [40, 40, 40, 90], "label": "no width"}]</answer>': "undecided",
     '<answer>[{"bbox_2d": [-5, -5, 500, 500], "label": "\\ud800 half"}]</answer>': "anomalous",
     '<answer>[{"bbox_2d": [50, 50, 10, 10], "label": "<script>alert(1)</script>"}, {"bbox_2d": [1, 2': "anomalous",
     '<answer>[{"bbox_2d": [' + "1" * 400 + ', 0, 5, 5], "label": "long"}]</answer>': "undecided",
@@ -217,6 +220,35 @@ def test_an_unreadable_reference_is_an_error_of_its_photo_only(tmp_path: Path) -
     records = {record.image: record for record in read_records(tmp_path / "out/detections.jsonl", Detection)}
     assert "good/a.png" in str(records["a.png"].error)
     assert records["b.png"].error is None
+
+
+@pytest.mark.parametrize("tiles", ["off", "2x2"])
+def test_a_reference_of_another_size_is_shown_as_it_is(tmp_path: Path, tiles: str) -> None:
+    for name, size in (("images/a.png", (300, 200)), ("good/a.png", (40, 500))):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", size, (90, 90, 90)).save(tmp_path / name)
+    config = DetectConfig(images=tmp_path / "images", out=tmp_path / "out", references=tmp_path / "good", tiles=tiles)
+    engine = FakeEngine()
+    assert detect.run(config, engine=engine).errors == 0
+    # Of another shape it cannot be cut as the photo is, and is shown whole beside each tile.
+    assert [request.images[0].size for request, _ in engine.weighed] == [(40, 500)] * (1 if tiles == "off" else 5)
+
+
+def test_hundreds_of_boxes_are_cut_and_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (1200, 800), (90, 90, 90)).save(tmp_path / "images" / "a.png")
+    listed = [
+        {"bbox_2d": [4 * (n % 25), 5 * (n // 25), 4 * (n % 25) + 3, 5 * (n // 25) + 4], "label": f"pit {n}"}
+        for n in range(500)
+    ]
+    config = DetectConfig(images=tmp_path / "images", out=tmp_path / "out", masks=True, mode="think")
+    engine = FakeEngine(default=f"<think>x</think><answer>{json.dumps(listed)}</answer>")
+    summary = detect.run(config, engine=engine)
+    (record,) = read_records(tmp_path / "out/detections.jsonl", Detection)
+    assert (summary.counts["anomalous"], len(record.defects)) == (1, 200)
+    assert "only the first 200 of 500 boxes are kept" in record.parse
+    assert [defect.label for defect in record.defects] == [f"pit {n}" for n in range(200)]
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 200
 
 
 def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:

@@ -365,7 +365,7 @@ def test_another_commands_folder_is_refused_before_a_model_is_loaded(world: Worl
 def test_an_out_that_is_a_file_is_refused_before_a_model_is_loaded(world: World, inside: str) -> None:
     world.write(ugly())
     config = world.config(out=world.folder / "a.png" / inside, model="no/such/model")
-    with pytest.raises(OutputError, match=r"a\.png: this is a file, not a folder \(give another --out\)"):
+    with pytest.raises(UsageError, match=r"a\.png: this is a file, not a folder \(give another --out\)"):
         run(config)
 
 

@@ -43,7 +43,7 @@ def world(tmp_path: Path) -> World:
         ({"timeout_s": 0.0}, "timeout_s is 0"),
         ({"scoring": "vote"}, r"no scoring 'vote' \(known: text, logprob\)"),
         ({"protocol": "mmda"}, r"no protocol 'mmda'"),
-        ({"engine": "lokal"}, r"no engine 'lokal' \(known engines: local, replay, server\)"),
+        ({"engine": "lokal"}, r"no engine 'lokal' \(known engines: local, replay, server, vllm\)"),
         (
             {"protocol": "iadr1"},
             r"the protocol 'iadr1' asks samples of the task anomaly, those of 'mmad' are of choice",

@@ -166,6 +166,6 @@ def test_what_cannot_be_merged_is_refused(adapter: Path, tmp_path: Path, tiny_mo
     (tmp_path / "full" / "note.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     for name in ("full", "file"):
-        with pytest.raises(OutputError, match="not a new or empty folder"):
+        with pytest.raises(UsageError, match="not a new or empty folder"):
             stage.merge(adapter, out=tmp_path / name)
     assert (tmp_path / "full" / "note.txt").read_text(encoding="utf-8") == "mine"

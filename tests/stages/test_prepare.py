@@ -215,7 +215,8 @@ def test_out_is_the_current_folder_by_default(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"source": "mmda"}, "no source 'mmda' .known: synthetic, mmad, .*fewshot"),
+        ({"source": "mmda"}, "no source 'mmda' .did you mean 'mmad'."),
+        ({"source": "zzzz"}, "no source 'zzzz' .known: synthetic, mmad, .*fewshot"),
         ({"root": Path("x"), "size": 5}, "'synthetic' has no use for --root, --size .it takes --out, --seed"),
         ({"fewshot_images": 0}, "fewshot_images is 0"),
         ({"eval_images": -1}, "eval_images is -1"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iadr1.config import GroundConfig, SftConfig, TrainConfig
+from iadr1.config import GroundConfig, NewModelConfig, PretrainConfig, SftConfig, TrainConfig
 from iadr1.errors import ConfigError, UsageError
 from iadr1.stages.recipes import check
 
@@ -23,12 +23,18 @@ def test_a_recipe_becomes_the_settings_of_its_command(tmp_path: Path) -> None:
     assert check(recipe(tmp_path, "stage: sft\nepochs: 2\nanswer_format: direct\n")) == SftConfig(
         epochs=2, answer_format="direct"
     )
+    assert check(recipe(tmp_path, "stage: model new\nside: 56\n")) == NewModelConfig(side=56)
+    assert check(recipe(tmp_path, "stage: pretrain\ndense: 1\n")) == PretrainConfig(dense=1)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("steps: 3\n", "the recipe does not say its stage (add a line 'stage: ...' with one of ground, sft, train)"),
+        (
+            "steps: 3\n",
+            "the recipe does not say its stage (add a line 'stage: ...' with one of model new, pretrain, ground, sft, "
+            "train)",
+        ),
         ("stage: eval\n", "the recipe says stage: eval"),
         ("stage: 3\n", "the recipe says stage: 3"),
         ("stage: sft\ngenerations: 8\n", "no key 'generations'"),
@@ -70,6 +76,8 @@ def test_what_is_no_recipe_names_the_file(tmp_path: Path, text: str, says: str) 
         ("stage: train\nlr_schedule: bar\n", "no lr_schedule 'bar'"),
         ("stage: train\nepsilon_high: -3\n", "epsilon_high is -3.0"),
         ("stage: train\nvllm: server\n", "vllm=server without vllm_url"),
+        ("stage: model new\nside: 57\n", "side is 57, it must be a multiple of 28"),
+        ("stage: pretrain\nformats: boxed=1\n", "formats holds 'boxed=1'"),
         ("stage: train\nreward: accuracy=0,format=0\n", "every weight of 'accuracy=0,format=0' is 0"),
     ],
 )

@@ -7,16 +7,18 @@ from types import MappingProxyType
 
 import numpy as np
 
-from iadr1.datasets.synthetic import assemblies, board, parts, surfaces
+from iadr1.datasets.synthetic import assemblies, board, parts, surfaces, variety
 from iadr1.datasets.synthetic.catalog import CATEGORY_NUMBERS, DEFECT_TYPES
 from iadr1.datasets.synthetic.defects import DAMAGE
 from iadr1.datasets.synthetic.draw import Planes
 from iadr1.datasets.synthetic.losses import LOSSES
+from iadr1.datasets.synthetic.manner import PLAIN, draw_manner
 from iadr1.datasets.synthetic.product import Product, Setup
-from iadr1.datasets.synthetic.workpiece import Maker, Placed, Workpiece, keep_clear, put
+from iadr1.datasets.synthetic.workpiece import TRIES, Maker, Placed, Workpiece, keep_clear, put
 
 _BUILDERS: Mapping[str, Callable[[Setup], Product]] = MappingProxyType(
-    {
+    dict(variety.BUILDERS)
+    | {
         builder.__name__: builder
         for builder in (
             surfaces.brushed_steel,
@@ -38,8 +40,16 @@ _BUILDERS: Mapping[str, Callable[[Setup], Product]] = MappingProxyType(
 _MAKERS: Mapping[str, Maker] = MappingProxyType({**DAMAGE, **LOSSES})
 
 # Stream numbers; zero would vanish at the end of a seed sequence, so they start at one.
-PARAMS, TEXTURE, CAMERA, REFERENCE_CAMERA, DEFECTS, PLAN = range(1, 7)
+PARAMS, TEXTURE, CAMERA, REFERENCE_CAMERA, DEFECTS, PLAN, POSE, OTHER_TEXTURE, OTHER_POSE, MANNER, TRAINING_PLAN = (
+    range(1, 12)
+)
 _RESTARTS = 8
+# A training set takes another plan instead of searching for long.
+_VARIED_RESTARTS, _VARIED_TRIES = 2, 40
+
+
+class NoRoomError(RuntimeError):
+    """The defects found no place on the product."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,22 +78,37 @@ def stream(category: str, seed: int, *keys: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
-def build(category: str, seed: int, size: int) -> tuple[Product, Setup]:
-    """Build the product instance of a seed, free of defects."""
+def build(category: str, seed: int, size: int, *, other: bool = False) -> tuple[Product, Setup]:
+    """Build the product instance of a seed, free of defects.
+
+    Args:
+        category: Name of the category.
+        seed: Number of the instance.
+        size: Side of the picture.
+        other: Build another piece of the same product: other grain, and in the training pool another pose.
+    """
     _keep_memory()
     params = stream(category, seed, PARAMS)
     tilt = float(params.uniform(-0.09, 0.09)) if params.random() < 0.6 else 0.0
     toward = float(params.uniform(-2.6, -1.6))
     light = (float(np.cos(toward)), float(np.sin(toward)))
-    setup = Setup(size, params, stream(category, seed, TEXTURE), tilt, light)
+    texture, pose = (OTHER_TEXTURE, OTHER_POSE) if other else (TEXTURE, POSE)
+    setup = Setup(size, params, stream(category, seed, texture), tilt, light, stream(category, seed, pose))
     return _BUILDERS[category](setup), setup
 
 
-def compose(category: str, seed: int, defects: Sequence[str], size: int) -> Composition:
+def compose(category: str, seed: int, defects: Sequence[str], size: int, *, varied: bool = False) -> Composition:
     """Build a product and put defects on it; the camera has not yet looked.
 
+    Args:
+        category: Name of the category.
+        seed: Number of the instance.
+        defects: Types to put on it.
+        size: Side of the picture.
+        varied: Draw each defect in a manner of its own, as in training sets.
+
     Raises:
-        RuntimeError: The defects found no place on this product.
+        NoRoomError: The defects found no place on this product.
     """
     product, setup = build(category, seed, size)
     marks = product.marks + (("slight rotation",) if abs(setup.tilt) > 0.025 else ())
@@ -92,7 +117,8 @@ def compose(category: str, seed: int, defects: Sequence[str], size: int) -> Comp
     codes = [DEFECT_TYPES.index(kind) + 1 for kind in defects]
     # Components first, they need the most room; then the others in the order asked for.
     order = sorted(range(len(codes)), key=lambda at: -codes[at] if codes[at] > 5 else 0)
-    for restart in range(_RESTARTS):
+    manners = stream(category, seed, MANNER)
+    for restart in range(_VARIED_RESTARTS if varied else _RESTARTS):
         rng = stream(category, seed, DEFECTS, *codes, restart + 1)
         work = Workpiece(
             product,
@@ -104,7 +130,9 @@ def compose(category: str, seed: int, defects: Sequence[str], size: int) -> Comp
         )
         found: dict[int, Placed] = {}
         for at in order:
-            placed = put(work, defects[at], _MAKERS[defects[at]])
+            work.manner = draw_manner(manners) if varied else PLAIN
+            tries = _VARIED_TRIES if varied else TRIES
+            placed = put(work, defects[at], _MAKERS[defects[at]], tries=tries)
             if placed is None:
                 break
             found[at] = placed
@@ -112,4 +140,4 @@ def compose(category: str, seed: int, defects: Sequence[str], size: int) -> Comp
                 keep_clear(work, placed)
         if len(found) == len(codes):
             return Composition(product, work.planes, tuple(found[at] for at in range(len(codes))), marks)
-    raise RuntimeError(f"no room for {list(defects)} on {category} {seed}")
+    raise NoRoomError(f"no room for {list(defects)} on {category} {seed}")

@@ -37,8 +37,8 @@ def _shifted(alpha: Grid) -> Grid:
 
 def _scratch(work: Workpiece, shrink: float) -> Sketch | None:
     """Sketch a thin, nearly straight groove that catches the light."""
-    length = max(work.between(40.0, 125.0) * shrink, 36.0) * work.scale
-    turn, bend = work.between(0.0, np.pi), work.between(-0.12, 0.12)
+    length = max(work.between(40.0, 125.0) * shrink, 36.0) * work.scale * work.manner.size
+    turn, bend = work.between(0.0, np.pi), work.between(-0.12, 0.12) * work.manner.bend
     x, y = work.spot(length * 0.3)
     along = np.linspace(-0.5, 0.5, 9)
     side = bend * (along * along - 0.08) * length
@@ -47,7 +47,7 @@ def _scratch(work: Workpiece, shrink: float) -> Sketch | None:
         (x + a * length * cos - s * sin, y + a * length * sin + s * cos)
         for a, s in zip(along.tolist(), side.tolist(), strict=True)
     ]
-    broad = max(work.between(2.2, 3.6) * work.scale, 2.0)
+    broad = max(work.between(2.2, 3.6) * work.scale, 2.0) * work.manner.width
     widths = [max(broad * (1.0 - 0.5 * abs(2.0 * a) ** 3), 1.2) for a in along.tolist()]
     level, amount = work.between(0.0, 1.0), work.between(52.0, 90.0)
     made = _line(work, points, widths)
@@ -84,14 +84,14 @@ def _walk(
 
 def _crack(work: Workpiece, shrink: float) -> Sketch | None:
     """Sketch a dark, jagged, branching break."""
-    length = max(work.between(45.0, 120.0) * shrink, 38.0) * work.scale
+    length = max(work.between(45.0, 120.0) * shrink, 38.0) * work.scale * work.manner.size
     count = max(5, round(length / (9.0 * work.scale)))
     heading = work.between(0.0, 2.0 * np.pi)
     reach = 0.4 * length
     x, y = work.spot(reach)
     start = x - reach * float(np.cos(heading)), y - reach * float(np.sin(heading))
     trunk = _walk(work, start, heading, length / count, count)
-    broad = max(work.between(2.8, 4.0) * work.scale, 2.2)
+    broad = max(work.between(2.8, 4.0) * work.scale, 2.2) * work.manner.width
     widths = np.linspace(broad, max(0.6 * broad, 1.6), len(trunk)).tolist()
     forks = []
     for _ in range(int(work.rng.integers(1, 3))):
@@ -122,17 +122,17 @@ def _crack(work: Workpiece, shrink: float) -> Sketch | None:
 
 def _stain(work: Workpiece, shrink: float) -> Sketch | None:
     """Sketch a soft-edged, see-through blob of a colour unlike the material."""
-    radius = max(work.between(11.0, 30.0) * shrink, 10.0) * work.scale
+    radius = max(work.between(11.0, 30.0) * shrink, 10.0) * work.scale * work.manner.size
     x, y = work.spot(1.4 * radius)
     if not work.has_room(x, y):
         return None
-    local = window(work.size, x, y, 1.6 * radius, work.between(0.0, np.pi))
+    local = window(work.size, x, y, 1.6 * radius * work.manner.squash, work.between(0.0, np.pi))
     theta = np.arctan2(local.v, local.u)
     waves = sum(
         (work.between(0.03, 0.16) * np.sin(n * theta + work.between(0.0, 6.3)) for n in (2, 3, 5)),
         start=np.ones_like(theta),
     )
-    squash = work.between(1.0, 1.25)
+    squash = work.between(1.0, 1.25) * work.manner.squash
     away = length(local.u / squash, local.v * squash) - radius * waves
     soft = work.between(2.5, 5.0) * work.scale
     shape = unit(0.5 - away / (2.0 * soft))
@@ -153,14 +153,19 @@ def _stain(work: Workpiece, shrink: float) -> Sketch | None:
 
 def _hole(work: Workpiece, shrink: float) -> Sketch | None:
     """Sketch a nearly black opening with a bright rim on the side away from the light."""
-    radius = max(work.between(6.5, 15.0) * shrink, 6.2) * work.scale
+    radius = max(work.between(6.5, 15.0) * shrink, 6.2) * work.scale * work.manner.size
     x, y = work.spot(1.4 * radius)
     if not work.has_room(x, y):
         return None
     angle = work.between(0.0, np.pi)
-    local = window(work.size, x, y, 1.35 * radius + 5.0, angle)
-    squash = work.between(1.0, 1.25)
+    reach = 1.35 * radius * work.manner.squash * (1.0 + work.manner.ragged) + 5.0
+    local = window(work.size, x, y, reach, angle)
+    squash = work.between(1.0, 1.25) * work.manner.squash
     away = length(local.u / squash, local.v * squash) - radius
+    if work.manner.ragged:
+        theta = np.arctan2(local.v, local.u)
+        for waves in (3, 5, 8):
+            away += radius * work.between(0.0, work.manner.ragged) * np.sin(waves * theta + work.between(0.0, 6.3))
     inside = cover(away)
     rim = unit(1.0 - np.abs(away - 1.6 * work.scale) / (1.9 * work.scale))
     black = work.between(5.0, 16.0)
@@ -174,12 +179,12 @@ def _hole(work: Workpiece, shrink: float) -> Sketch | None:
 
 def _dent(work: Workpiece, shrink: float) -> Sketch | None:
     """Sketch a pressed-in bowl: shade on the side of the light, a highlight opposite."""
-    radius = max(work.between(12.0, 25.0) * shrink, 9.5) * work.scale
+    radius = max(work.between(12.0, 25.0) * shrink, 9.5) * work.scale * work.manner.size
     x, y = work.spot(1.3 * radius)
     if not work.has_room(x, y):
         return None
-    local = window(work.size, x, y, 1.3 * radius, 0.0)
-    squash = work.between(0.9, 1.1)
+    local = window(work.size, x, y, 1.3 * radius * work.manner.squash, 0.0)
+    squash = work.between(0.9, 1.1) * work.manner.squash
     u, v = local.u / (radius * squash), local.v * squash / radius
     rho2 = u * u + v * v
     # The slope of a bowl that is flat in the middle and at its rim.

@@ -16,9 +16,12 @@ def _broken(work: Workpiece) -> Sketch | None:
     reach = np.arange(0.0, 0.5 * work.size)
     ray_x = np.clip(np.rint(x + reach * cos), 0, work.size - 1).astype(np.int64)
     ray_y = np.clip(np.rint(y + reach * sin), 0, work.size - 1).astype(np.int64)
+    steps = np.flatnonzero(work.product.region[ray_y, ray_x])
+    if not steps.size:  # the middle lies beside an angular object, and the ray goes away from it
+        return None
     # The last step that is still on the object: beyond it lies the background.
-    edge = float(np.flatnonzero(work.product.region[ray_y, ray_x])[-1])
-    radius = work.between(15.0, 25.0) * work.scale
+    edge = float(steps[-1])
+    radius = work.between(15.0, 25.0) * work.scale * work.manner.size
     out = edge + work.between(-0.1, 0.25) * radius
     local = window(work.size, x + out * cos, y + out * sin, 1.5 * radius)
     theta = np.arctan2(local.v, local.u)

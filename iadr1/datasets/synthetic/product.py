@@ -21,6 +21,8 @@ class Setup:
         texture: Stream of the noise in the material.
         tilt: Slight turn of the whole product, in radians.
         light: Direction the light comes from, as a unit vector (x, y).
+        pose: Stream of what differs from photo to photo of one product: its place, which part of it is seen. Only the
+            products of the training pool draw from it.
     """
 
     size: int
@@ -28,6 +30,7 @@ class Setup:
     texture: np.random.Generator
     tilt: float
     light: tuple[float, float]
+    pose: np.random.Generator
 
     @property
     def scale(self) -> float:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iadr1.datasets.synthetic.catalog import CATEGORIES, DEFECT_TYPES, Category, applicable_defects
+from iadr1.datasets.synthetic.catalog import (
+    CATEGORIES,
+    DEFECT_TYPES,
+    TRAINING_CATEGORIES,
+    Category,
+    applicable_defects,
+    category_of,
+)
 from iadr1.datasets.synthetic.scene import Scene, SceneDefect
 from iadr1.geometry import LOCATIONS
 
@@ -69,7 +76,7 @@ class Phrase:
 
 def describe(scene: Scene) -> str:
     """The observation a reasoning starts with: what is wrong and where, or that nothing is."""
-    material = CATEGORIES[scene.category].material
+    material = category_of(scene.category).material
     if not scene.defects:
         return f"The {material} looks regular and nothing is out of place."
     parts = [f"a {d.size} {d.type} at the {d.location}" for d in scene.defects]
@@ -119,8 +126,7 @@ def questions(scene: Scene) -> list[Question]:
             _analysis(scene, main, rng),
         ]
     else:
-        category = CATEGORIES[scene.category]
-        asked += [_object_class(category, rng), *_object_questions(scene, category, rng)]
+        asked += [_object_class(scene, rng), *_object_questions(scene, rng)]
     return asked
 
 
@@ -221,8 +227,17 @@ def _analysis(scene: Scene, main: SceneDefect, rng: np.random.Generator) -> Ques
     )
 
 
-def _object_class(category: Category, rng: np.random.Generator) -> Question:
-    pool = [other.title for other in CATEGORIES.values()]
+def _peers(scene: Scene) -> list[Category]:
+    """The categories that wrong options are taken from; in a training set no held-out one is ever named."""
+    main = list(CATEGORIES.values())
+    if category_of(scene.category).pool == "main" and not scene.varied:
+        return main
+    return [category for category in (*main, *TRAINING_CATEGORIES.values()) if not category.held_out]
+
+
+def _object_class(scene: Scene, rng: np.random.Generator) -> Question:
+    category = category_of(scene.category)
+    pool = [other.title for other in _peers(scene)]
     return _choice(
         "Object Classification",
         "What kind of product is in the image?",
@@ -233,8 +248,10 @@ def _object_class(category: Category, rng: np.random.Generator) -> Question:
     )
 
 
-def _object_questions(scene: Scene, category: Category, rng: np.random.Generator) -> list[Question]:
-    others = [other for other in CATEGORIES.values() if other.name != category.name]
+def _object_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    category = category_of(scene.category)
+    others = [other for other in _peers(scene) if other.name != category.name]
+    materials = (*_MATERIALS, *(other.material for other in others if other.pool == "training"))
     seen = f"The image shows a {category.title}."
     return [
         _choice(
@@ -249,7 +266,7 @@ def _object_questions(scene: Scene, category: Category, rng: np.random.Generator
             "Object Structure",
             "What is the object made of?",
             category.material,
-            _pick(rng, _MATERIALS, 3, without=[category.material]),
+            _pick(rng, materials, 3, without=[category.material]),
             rng,
             because=f"The image shows {category.material}.",
         ),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iadr1.datasets.layout import GOOD
-from iadr1.datasets.synthetic.catalog import CATEGORIES, CATEGORY_NUMBERS
-from iadr1.datasets.synthetic.questions import Phrase, anomaly_reasoning, phrases, questions
+from iadr1.datasets.synthetic.catalog import CATEGORY_NUMBERS, category_of
+from iadr1.datasets.synthetic.questions import Phrase, anomaly_reasoning, phrase_reasoning, phrases, questions
 from iadr1.datasets.synthetic.scene import Scene, SceneDefect
 from iadr1.prompts import DETECT_QUESTION
 from iadr1.records import Defect, Sample
+from iadr1.rle import Rle
 
 LICENCE = "CC0-1.0"
 """Licence of all synthetic images and of what is said about them."""
@@ -25,7 +26,7 @@ _LEAD_IN = "Please provide the bounding box coordinate of the region this senten
 
 def dataset_of(category: str) -> str:
     """The synthetic data set of a category: `Syn-Novel` for the held-out ones, else by family, as `Syn-Part`."""
-    known = CATEGORIES[category]
+    known = category_of(category)
     return "Syn-Novel" if known.held_out else f"Syn-{known.family.capitalize()}"
 
 
@@ -72,7 +73,7 @@ def mmad_entry(scene: Scene, *, image: str, mask: str | None, template: str) -> 
         "conversation": conversation,
         "similar_templates": [template],
         "random_templates": [template],
-        "held_out": CATEGORIES[scene.category].held_out,
+        "held_out": category_of(scene.category).held_out,
     }
 
 
@@ -122,7 +123,7 @@ def anomaly_sample(scene: Scene, *, image: str, mask: str | None, template: str,
         template: Path of its normal photo, from the root.
         split: The sample's split.
     """
-    category = CATEGORIES[scene.category]
+    category = category_of(scene.category)
     return Sample(
         id=image,
         dataset=dataset_of(scene.category),
@@ -140,6 +141,48 @@ def anomaly_sample(scene: Scene, *, image: str, mask: str | None, template: str,
         held_out=category.held_out,
         licence=LICENCE,
     )
+
+
+def scene_samples(scene: Scene, *, image: str, masks: Sequence[Rle]) -> list[Sample]:
+    """Everything that can be asked about a scene, for training: the verdict, MMAD's questions, referring expressions.
+
+    Args:
+        scene: The scene.
+        image: Path of the image from the root; the ids begin with it.
+        masks: Of each of its defects; only the verdict's sample holds them.
+    """
+    verdict = anomaly_sample(scene, image=image, mask=None, template=image, split="train")
+    drawn = [d.model_copy(update={"mask_rle": mask}) for d, mask in zip(verdict.defects, masks, strict=True)]
+    plain = verdict.model_copy(update={"defects": ()})
+    asked = [
+        plain.model_copy(
+            update={
+                "id": f"{image}#{number}",
+                "task": "choice",
+                "question": question.text,
+                "options": question.options,
+                "answer": question.answer,
+                "question_type": question.type,
+                "reasoning": question.reasoning,
+            }
+        )
+        for number, question in enumerate(questions(scene))
+    ]
+    named = [
+        plain.model_copy(
+            update={
+                "id": f"{image}@{number}",
+                "task": "grounding",
+                "question": f"{_LEAD_IN}{phrase.text}.",
+                "answer": "",
+                "question_type": "Grounding",
+                "defects": (verdict.defects[phrase.defect],),
+                "reasoning": phrase_reasoning(scene, phrase),
+            }
+        )
+        for number, phrase in enumerate(phrases(scene))
+    ]
+    return [verdict.model_copy(update={"defects": tuple(drawn)}), *asked, *named]
 
 
 def _defect(defect: SceneDefect, mask: str | None) -> Defect:

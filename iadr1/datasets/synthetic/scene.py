@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from iadr1.datasets.synthetic.catalog import SyntheticError, applicable_defects, category_of
 from iadr1.datasets.synthetic.compose import CAMERA, PLAN, REFERENCE_CAMERA, build, compose, stream
 from iadr1.datasets.synthetic.draw import Planes, blend, limit, smooth3, window
+from iadr1.datasets.synthetic.variety.camera import unsteady
 from iadr1.datasets.synthetic.workpiece import Placed
 from iadr1.geometry import location_word, mask_box
 
@@ -54,6 +55,7 @@ class Scene:
         nuisances: Harmless things that make the photo harder.
         colour: Word for the product's main colour.
         component_count: Number of components that a complete product has, 0 if none repeat.
+        varied: Whether defects and camera are those of a training set.
     """
 
     category: str
@@ -63,22 +65,25 @@ class Scene:
     nuisances: tuple[str, ...]
     colour: str
     component_count: int
+    varied: bool = False
 
     @cached_property
     def reference(self) -> NDArray[np.uint8]:
         """Photo of the same instance without defects, under another light, 0-3 px off.
 
-        Rendered when first asked for: training on single photos does not pay for it.
+        In a training set every second one shows another piece of the same product instead, with another grain and
+        pose. Rendered when first asked for: training on single photos does not pay for it.
         """
         size = int(self.image.shape[0])
         rng = stream(self.category, self.seed, REFERENCE_CAMERA)
         shift = (int(rng.integers(-3, 4)), int(rng.integers(-3, 4)))
-        clean = build(self.category, self.seed, size)[0].clean
+        other = self.varied and bool(rng.random() < 0.5)
+        clean = build(self.category, self.seed, size, other=other)[0].clean
         margins = ((0, 0), (3, 3), (3, 3))
         moved = np.pad(clean, margins, mode="edge")[
             :, 3 + shift[0] : 3 + shift[0] + size, 3 + shift[1] : 3 + shift[1] + size
         ]
-        return _photograph(moved, rng)[0]
+        return _photograph(unsteady(moved, rng) if self.varied else moved, rng)[0]
 
 
 def _photograph(planes: Planes, rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[str]]:
@@ -157,17 +162,19 @@ def _describe(placed: Placed, size: int) -> SceneDefect:
     )
 
 
-def render(category: str, seed: int, *, defects: Sequence[str] = (), size: int = 224) -> Scene:
+def render(category: str, seed: int, *, defects: Sequence[str] = (), size: int = 224, varied: bool = False) -> Scene:
     """Render one scene; the same arguments give the same pixels everywhere.
 
     Args:
-        category: A key of ``CATEGORIES``.
+        category: A key of ``CATEGORIES`` or ``TRAINING_CATEGORIES``.
         seed: Number of the product instance, not negative.
         defects: Types to put on it, at most three; the same type may come twice.
         size: Side of the picture in pixels, 96 to 1024.
+        varied: Draw defects and camera from the wider ranges of a training set.
 
     Raises:
         SyntheticError: An argument is unknown, not applicable or out of range (a ``ValueError``).
+        NoRoomError: The defects found no place on the product.
     """
     known = applicable_defects(category)
     wrong = [kind for kind in defects if kind not in known]
@@ -177,8 +184,9 @@ def render(category: str, seed: int, *, defects: Sequence[str] = (), size: int =
         raise SyntheticError(f"{len(defects)} defects asked for, at most {_MAX_DEFECTS} fit")
     if seed < 0 or not 96 <= size <= 1024:
         raise SyntheticError(f"seed {seed} or size {size} is out of range")
-    made = compose(category, seed, tuple(defects), size)
-    image, seen = _photograph(made.damaged, stream(category, seed, CAMERA))
+    made = compose(category, seed, tuple(defects), size, varied=varied)
+    camera = stream(category, seed, CAMERA)
+    image, seen = _photograph(unsteady(made.damaged, camera) if varied else made.damaged, camera)
     return Scene(
         category,
         seed,
@@ -187,6 +195,7 @@ def render(category: str, seed: int, *, defects: Sequence[str] = (), size: int =
         (*made.nuisances, *seen),
         made.product.colour,
         len(made.product.poses),
+        varied,
     )
 
 

@@ -60,7 +60,7 @@ Tick = Callable[[], None]
 _PHOTO_SIDES = (224, 320, 448, 288, 384)
 _FURTHER = 3
 """Templates of an image besides its own."""
-_SPREAD = 7919
+SPREAD = 7919
 """Distance between the blocks of neighbouring world seeds; a prime, so that they do not line up."""
 
 
@@ -91,7 +91,7 @@ def plan(seeds: range, count: int, *, seed: int, categories: Sequence[str], p_de
     shots = []
     for number in range(count):
         category = categories[number % len(categories)]
-        scene_seed = seeds[(seed * _SPREAD + number) % len(seeds)]
+        scene_seed = seeds[(seed * SPREAD + number) % len(seeds)]
         turn = (seen[category] + sorted(CATEGORIES).index(category)) % 2
         seen[category] += 1
         defective = p_defect == 1.0 or turn == 1

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from iadr1.datasets.synthetic.draw import Grid, Planes, limit
+from iadr1.datasets.synthetic.manner import PLAIN, Manner
 from iadr1.datasets.synthetic.product import Pose, Product
 
 Mask = NDArray[np.bool_]
@@ -20,7 +21,7 @@ VISIBLE = 18.0
 # Share of the mask that has to differ from what was there.
 _SHOWS = 0.8
 _BORDER = 3
-_TRIES = 160
+TRIES = 160
 _STRENGTHS = (1.0, 1.3, 1.7, 2.2, 2.8)
 
 
@@ -35,6 +36,7 @@ class Workpiece:
         planes: The picture so far.
         free: Where the next defect may lie.
         poses: Components still in their place.
+        manner: How the next defect is drawn.
     """
 
     product: Product
@@ -43,6 +45,7 @@ class Workpiece:
     planes: Planes
     free: Mask
     poses: list[Pose]
+    manner: Manner = PLAIN
 
     @property
     def size(self) -> int:
@@ -117,7 +120,7 @@ def _attempt(work: Workpiece, kind: str, sketch: Sketch) -> Placed | None:
     rough = 0.4 * min(float(view.mean(axis=0).std()), 30.0) if sketch.bound else 0.0
     rough = 0.0 if kind == "dent" else rough
     for strength in _STRENGTHS:
-        damaged = limit(sketch.apply(view, strength))
+        damaged = limit(sketch.apply(view, strength * work.manner.strength))
         change = np.abs(damaged - view)
         inside = (sketch.alpha > MASK_ALPHA) | (change.max(axis=0) >= MASK_DELTA)
         if sketch.bound and bool((inside & ~free).any()):
@@ -126,7 +129,7 @@ def _attempt(work: Workpiece, kind: str, sketch: Sketch) -> Placed | None:
         contrast = float(amounts.mean()) if amounts.size else 0.0
         if sketch.even and float((amounts >= MASK_DELTA).mean()) < _SHOWS:
             continue
-        if contrast >= VISIBLE + 2.0 + rough:
+        if contrast >= (VISIBLE + 2.0 + rough) * work.manner.visible:
             view[...] = damaged
             if sketch.pose is not None:
                 work.poses.remove(sketch.pose)
@@ -136,19 +139,20 @@ def _attempt(work: Workpiece, kind: str, sketch: Sketch) -> Placed | None:
     return None
 
 
-def put(work: Workpiece, kind: str, make: Maker) -> Placed | None:
+def put(work: Workpiece, kind: str, make: Maker, *, tries: int = TRIES) -> Placed | None:
     """Put one defect on the workpiece, in place.
 
     Args:
         work: The product so far; its picture and its free area change.
         kind: One of ``DEFECT_TYPES`` that applies to the product.
         make: What sketches a defect of that type.
+        tries: How many sketches are made at most, each smaller than the one before.
 
     Returns:
         The defect, or None where no place and strength made it visible.
     """
-    for number in range(_TRIES):
-        sketch = make(work, max(1.0 - 1.5 * number / _TRIES, 0.2))
+    for number in range(tries):
+        sketch = make(work, max(1.0 - 1.5 * number / tries, 0.2))
         placed = None if sketch is None else _attempt(work, kind, sketch)
         if placed is not None:
             return placed

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from iadr1.config import DetectConfig
+from iadr1.config import VLLM_FIELDS, DetectConfig
 from iadr1.errors import OutputError, UsageError
 from iadr1.images import file_sha256
 from iadr1.models.base import Engine
@@ -19,10 +19,13 @@ from iadr1.stages.inspection import InspectSettings, Photo, image_root
 RECORDS = "detections.jsonl"
 RUN, REPORT, TABLE = "run.json", "report.html", "summary.csv"
 
+_OTHER = "name another folder with --out"
 _NOT_RESULTS = frozenset(
     {
         *("out", "overwrite", "batch_size", "device", "attention", "overlays", "report", "language", "glob"),
+        *("shard", "join"),  # a shard has a folder of its own, and they are joined to what one run would have found
         *("base_url", "key_env", "concurrency", "timeout_s", "retries", "requests_per_minute"),
+        *VLLM_FIELDS,
     }
 )
 """Settings that may change when a run goes on in the same folder: they do not change what is found."""
@@ -47,11 +50,12 @@ def check_folder(out: Path) -> None:
     """Make sure that the folder is there or can be made, without making it.
 
     Raises:
+        UsageError: It is a file, or would be made in one.
         OutputError: It cannot be made.
     """
     there = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not there.is_dir():
-        raise _no_folder(out, f"{str(there)!r} is a file")
+        raise UsageError(f"cannot make the folder: {str(there)!r} is a file", where=str(out), hint=_OTHER)
     if there != out and not os.access(there, os.W_OK | os.X_OK):
         raise _no_folder(out, f"{str(there)!r} is read-only")
 
@@ -69,7 +73,7 @@ def make_folder(out: Path) -> None:
 
 
 def _no_folder(out: Path, why: str) -> OutputError:
-    return OutputError(f"cannot make the folder: {why}", where=str(out), hint="name another folder with --out")
+    return OutputError(f"cannot make the folder: {why}", where=str(out), hint=_OTHER)
 
 
 def take_up(config: DetectConfig, out: Path, photos: Sequence[Photo]) -> set[str]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iadr1.config import DetectConfig
-from iadr1.masks import check_segmenter
 from iadr1.reports.words import words
-from iadr1.stages.inspection import InspectSettings, Photo, read_calibration
-from iadr1.stages.inspection.setup import check_config, refuse_unread
+from iadr1.stages.inspection import Photo
+from iadr1.stages.inspection.setup import check_verdicts, refuse_unread
 from iadr1.stages.scoring import read_shard, shard_images
 
 
@@ -23,48 +22,20 @@ def check_settings(config: DetectConfig, *, engine_given: bool) -> None:
     Raises:
         UsageError: The setting and what to do.
     """
-    check_config(config, engine_given=engine_given, computes=config.masks)
-    _inspect_settings(config)
-    check_segmenter(config.segmenter)
-    words(config.language)
+    check_verdicts(config, engine_given=engine_given)
+    check_report(config)
     folder_of(config)
-    rules: list[tuple[tuple[str, ...], bool, str]] = [
-        (("segmenter",), not config.masks, "nothing is drawn without masks, add --masks"),
-        (("masks",), config.mode == "direct", "the mode 'direct' gives no boxes to draw masks in"),
-        (("masks",), config.reasoning == "structured", "structured answers hold no boxes to draw masks in"),
-        (("reasoning", "max_new_tokens"), config.mode == "direct", "in the mode 'direct' the model writes nothing"),
-        (("threshold", "calibration"), config.mode == "think", "the mode 'think' goes by what the model writes"),
-        (("threshold",), config.calibration is not None, "the calibration has one"),
-        (("language",), not config.report, "no report is written"),
-    ]
-    for names, unread, why in rules:
-        for name in names:
-            if unread:
-                refuse_unread(config, name, why)
 
 
-def settings_of(config: DetectConfig, fingerprint: str) -> InspectSettings:
-    """How the photos are inspected, with the calibration's threshold and band where there is one.
+def check_report(config: DetectConfig) -> None:
+    """Refuse a report in a language that there is not, and a language without a report.
 
     Raises:
-        UsageError: The calibration cannot be read, or belongs to another model or another way of asking.
+        UsageError: The setting.
     """
-    settings = _inspect_settings(config)
-    if config.calibration is None:
-        return settings
-    found = read_calibration(config.calibration, fingerprint=fingerprint, digest=settings.score_digest)
-    return settings.calibrated(found.threshold, found.band, found.key)
-
-
-def _inspect_settings(config: DetectConfig) -> InspectSettings:
-    return InspectSettings(
-        mode=config.mode,
-        reasoning=config.reasoning,
-        shots=config.shots if config.references is not None else 0,
-        tiles=config.tiles,
-        max_new_tokens=config.max_new_tokens,
-        threshold=config.threshold,
-    )
+    words(config.language)
+    if not config.report:
+        refuse_unread(config, "language", "no report is written")
 
 
 def folder_of(config: DetectConfig) -> Path:

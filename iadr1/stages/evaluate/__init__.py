@@ -26,6 +26,7 @@ from iadr1.records import Prediction, Sample, read_records, resolve_root, write_
 from iadr1.reports.grid import Grid, to_rich
 from iadr1.stages import scoring
 from iadr1.stages.engines import load_options
+from iadr1.stages.evaluate import segmentation
 from iadr1.stages.evaluate.asking import Asker, batches, score_prompt
 from iadr1.stages.evaluate.folder import RUN, Progress, answer_all, check_folder, dtype_of, input_of, locked, take_up
 from iadr1.stages.evaluate.overlap import find_overlap
@@ -42,7 +43,7 @@ from iadr1.stages.evaluate.settings import (
 )
 from iadr1.stages.scoring import FOUND, MASKS, PREDICTIONS, FoundLeaks
 
-__all__ = ["BENCHMARKS", "EvalResult", "export", "run"]
+__all__ = ["BENCHMARKS", "EvalResult", "export", "run", "segmentation"]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from iadr1.masks import Segmenter
 from iadr1.models import Completion, Engine, Request
 from iadr1.protocols import Protocol
 from iadr1.records import PredictedBox, Prediction, Sample
-from iadr1.stages.evaluate.masks import draw
+from iadr1.stages.evaluate.masks import masks_of
 from iadr1.stages.evaluate.questions import Question
 from iadr1.stages.scoring import MaskRecord
 
@@ -155,7 +155,7 @@ class Asker:
     def _answered(self, question: Question, prediction: Prediction, pictures: Pictures) -> Answered:
         if self._segmenter is None or prediction.error is not None:
             return Answered(prediction)
-        return Answered(prediction, draw(self._segmenter, prediction, pictures[question.sample.image].stored))
+        return Answered(prediction, masks_of(self._segmenter, prediction, pictures[question.sample.image].stored))
 
     # what the model writes
 

@@ -52,12 +52,12 @@ def check_folder(out: Path, *, sharded: bool) -> None:
         sharded: Whether it is a shard's, in the folder of a whole run.
 
     Raises:
-        OutputError: It, or a folder it would be made in, is a file or may not be written to.
-        UsageError: It holds another command's run, or a whole run where a shard is to be put in.
+        OutputError: It, or a folder it would be made in, may not be written to.
+        UsageError: It is a file or would be made in one; it holds another command's run, or a whole run where a shard is to be put in.
     """
     nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not nearest.is_dir():
-        raise OutputError("this is a file, not a folder", where=str(nearest), hint=_OTHER)
+        raise UsageError("this is a file, not a folder", where=str(nearest), hint=_OTHER)
     if not os.access(nearest, os.W_OK):
         raise OutputError("this folder cannot be written to", where=str(nearest), hint=_OTHER)
     if (out / RUN).exists():

@@ -153,6 +153,9 @@ def _checked(data: Path, benchmark: Benchmark) -> Iterator[Sample]:
         where = f"{data}: sample {number} ({sample.id!r})"
         if sample.id in seen:
             raise DataError("its id occurs twice", where=where)
+        if sample.task != benchmark.task:
+            message = f"its task is {sample.task!r}, the benchmark asks {benchmark.task!r}"
+            raise UsageError(message, where=where, hint="give the benchmark's samples with --data")
         fault = _fault(sample, benchmark)
         if fault:
             raise DataError(fault, where=where)
@@ -162,8 +165,6 @@ def _checked(data: Path, benchmark: Benchmark) -> Iterator[Sample]:
 
 def _fault(sample: Sample, benchmark: Benchmark) -> str:
     """Why a sample cannot be asked or scored; empty where it can."""
-    if sample.task != benchmark.task:
-        return f"its task is {sample.task!r}, the benchmark asks {benchmark.task!r}"
     if benchmark.task == "grounding":
         return "" if any(defect.box for defect in sample.defects) else "it has no box to find"
     if benchmark.task == "choice" and sample.reported_as not in choice.SUBTASKS:

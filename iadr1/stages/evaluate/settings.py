@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from iadr1 import protocols
-from iadr1.config import EvalConfig
-from iadr1.errors import UsageError
+from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, EvalConfig
+from iadr1.errors import UsageError, nearest
 from iadr1.masks import check_segmenter
 from iadr1.models import ENGINES
 from iadr1.protocols import Protocol
@@ -48,12 +48,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "grounding": Benchmark("grounding", "grounding", "grounding"),
 }
 
-_SERVER = ("base_url", "key_env", "family", "concurrency", "timeout_s", "retries", "requests_per_minute")
-_LOCAL = ("dtype", "attention")
 _PRICES = ("price_prompt", "price_completion")
 _ANSWERING = (
     *("model", "engine", "scoring", "limit", "shard", "masks", "segmenter", "leaks", "allow_leaks", "batch_size"),
-    *("device", *_LOCAL, *_SERVER, *_PRICES),
+    *("device", "dtype", "attention", *SERVER_FIELDS, *VLLM_FIELDS, *_PRICES),
 )
 _NAMED = {"server": "the name under which it serves the model", "replay": "the file with the stored answers"}
 """Engines to which the default model means nothing, and what they take for one."""
@@ -74,7 +72,9 @@ def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
             this engine, protocol or export would not read.
     """
     if config.benchmark not in BENCHMARKS:
-        raise UsageError(f"no benchmark {config.benchmark!r}", hint=f"known benchmarks: {', '.join(BENCHMARKS)}")
+        raise UsageError(
+            f"no benchmark {config.benchmark!r}", hint=nearest(config.benchmark, BENCHMARKS, what="known benchmarks")
+        )
     for name, least in _LEAST.items():
         value = getattr(config, name)
         if value is not None and value < least:
@@ -147,11 +147,15 @@ def _protocol_of(config: EvalConfig, benchmark: Benchmark) -> Protocol:
 def _unread(config: EvalConfig, protocol: Protocol) -> Iterator[tuple[str, str]]:
     """Settings that were given and that nothing would read, each with the reason."""
     given = {field.name for field in dataclasses.fields(config) if getattr(config, field.name) != _default(field.name)}
+    chosen = f"the engine is {config.engine!r}"
     rules: list[tuple[tuple[str, ...], bool, str]] = [
         (_ANSWERING, config.export is not None, "--export asks nothing"),
         (("seed",), config.export is not None and protocol.option_order != "seeded", "nothing is drawn for --export"),
-        (_SERVER, config.engine != "server", f"it is for --engine server, the engine is {config.engine!r}"),
-        (_LOCAL, config.engine != "local", f"it is for --engine local, the engine is {config.engine!r}"),
+        (SERVER_FIELDS, config.engine != "server", f"it is for --engine server, {chosen}"),
+        (VLLM_FIELDS, config.engine != "vllm", f"it is for --engine vllm, {chosen}"),
+        (("attention",), config.engine != "local", f"it is for --engine local, {chosen}"),
+        (("dtype",), config.engine not in ("local", "vllm"), f"it is for --engine local and vllm, {chosen}"),
+        (("device",), config.engine == "vllm" and not config.masks, "vLLM takes the GPUs of CUDA_VISIBLE_DEVICES"),
         # A segmenter runs here whatever the engine.
         (("device",), config.engine != "local" and not config.masks, "nothing is computed here"),
         (("batch_size",), config.engine == "server", "a server is asked as much at a time as --concurrency says"),
@@ -189,7 +193,8 @@ def _check_engine(config: EvalConfig, protocol: Protocol) -> None:
         raise UsageError(f"the engine {config.engine!r} needs --model", hint=_NAMED[config.engine])
     if served and protocol.reading in BOX_READINGS and not config.family:
         raise UsageError(
-            "a server does not say how its model writes boxes", hint="name its family with --family, e.g. qwen2_5_vl"
+            "a server does not say how its model writes boxes",
+            hint="name its family with --family, e.g. qwen2_5_vl, or a folder or hub id with its sizes",
         )
 
 

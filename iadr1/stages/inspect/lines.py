@@ -64,6 +64,7 @@ def count_lines(path: Path) -> int:
     """How many lines a file has, a last one without a line break included.
 
     Raises:
+        UsageError: There is no such file.
         DataError: The file cannot be read, or is empty.
     """
     lines, last = 0, b"\n"
@@ -71,6 +72,8 @@ def count_lines(path: Path) -> int:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 lines, last = lines + block.count(b"\n"), block[-1:]
+    except FileNotFoundError as error:
+        raise UsageError(f"no file {str(path)!r}") from error
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=str(path)) from error
     lines += last != b"\n"
@@ -100,12 +103,15 @@ def read_lines(path: Path) -> Iterator[Line]:
     """Every line of a samples file, read one by one.
 
     Raises:
+        UsageError: There is no such file.
         DataError: The file cannot be read at all.
     """
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 yield _line(number, line)
+    except FileNotFoundError as error:
+        raise UsageError(f"no file {str(path)!r}") from error
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=str(path)) from error
 

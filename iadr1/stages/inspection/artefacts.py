@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,14 @@ def write(finding: Finding, out: Path, slug: str, *, overlays: bool) -> Detectio
 
 
 def _save(picture: Image.Image, path: Path) -> None:
+    """Write a picture that is there whole or not at all, also where the disk is full or the process is killed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        try:
+            picture.save(temporary, format="PNG")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write: {error.strerror or error}", where=str(path)) from error

@@ -62,6 +62,19 @@ class Calibration(Record):
         """A digest of everything in it."""
         return provenance.digest(self.model_dump(mode="json"))
 
+    @property
+    def told(self) -> str:
+        """Its digest and what it claims, in one line for a report; intervals are exact 95 % ones."""
+        budget = f"{self.key}: FPR \u2264 {100 * self.fpr_budget:.3g} %"
+        above = f"{self.false_alarms} of {self.normals} good photos above it ({_percent(self.fpr_interval_95)})"
+        if self.recall_interval_95 is None:
+            return f"{budget}, {above}"
+        return f"{budget}, {above}, {self.found} of {self.anomalies} bad ones ({_percent(self.recall_interval_95)})"
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval[0]:.3g} to {100 * interval[1]:.3g} %"
+
 
 def read_calibration(path: Path, *, fingerprint: str, digest: str) -> Calibration:
     """The calibration of a file, for this model and this way of asking only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iadr1 import prompts, rle
+from iadr1 import prompts
 from iadr1.errors import ImageError, ModelError
-from iadr1.geometry import iou, mask_box
-from iadr1.masks import Segmenter, clean
+from iadr1.geometry import iou
+from iadr1.masks import Segmenter, draw
 from iadr1.models.base import Completion, Engine
 from iadr1.records import DetectedDefect, Detection
 from iadr1.stages.inspection.asking import Look, Scorer, looks_at
@@ -26,6 +27,8 @@ from iadr1.stages.inspection.verdicts import Reasoned, decide, summarise
 MaskArray = NDArray[np.bool_]
 MOST_DEFECTS = 200
 """Most defects kept of one photo, the first ones: a model that loops shall not fill the memory with masks."""
+MASK_PIXELS = 100_000_000
+"""Pixels of the masks drawn together: photos with more, all defects counted, are drawn one after the other."""
 _SAME_BOX_IOU = 0.9
 
 
@@ -42,6 +45,15 @@ class Finding:
     record: Detection
     image: Image.Image | None = None
     masks: list[MaskArray] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What the model says about the looks of a batch, by their keys, and each one's share of the time of scoring."""
+
+    scores: Mapping[str, float | str]
+    answers: Mapping[str, Completion]
+    scoring_s: float
 
 
 class Inspector:
@@ -74,16 +86,18 @@ class Inspector:
         return list(self.findings(batch))
 
     def findings(self, batch: Sequence[Loaded]) -> Iterator[Finding]:
-        """As `inspect`, one by one, so that the masks of only one photo are in memory."""
+        """As `inspect`, one by one, so that only a few photos' masks (`MASK_PIXELS`) are in memory."""
         cut = [self._looks(item) for item in batch]
-        looks = [look for found in cut if not isinstance(found, str) for look in found]
-        scores = self._scores(looks)
-        answers = self._answers(looks, scores)
-        for item, found in zip(batch, cut, strict=True):
-            if isinstance(found, str):
-                yield self._failed(item, found)
-            else:
-                yield self._finding(item, found, scores, answers)
+        heard = self._hear([look for found in cut if not isinstance(found, str) for look in found])
+        plain = [
+            self._failed(item, found) if isinstance(found, str) else self._finding(item, found, heard)
+            for item, found in zip(batch, cut, strict=True)
+        ]
+        if self._segmenter is None:
+            yield from plain
+            return
+        for group in _groups(plain):
+            yield from _masked(self._segmenter, group)
 
     def _looks(self, item: Loaded) -> list[Look] | str:
         """How the model is shown a photo, or why it cannot be."""
@@ -94,14 +108,18 @@ class Inspector:
         except ImageError as error:
             return str(error)
 
-    def _scores(self, looks: Sequence[Look]) -> dict[str, float | str]:
+    def _hear(self, looks: Sequence[Look]) -> _Heard:
+        """What the model says about the looks of a batch."""
+        started = time.perf_counter()
         given = self._scorer.scores([look.request("direct") for look in looks])
+        seconds = time.perf_counter() - started
         if self._scorer.scoreless and self._settings.mode != "think":
             raise ModelError(
                 f"the mode {self._settings.mode!r} needs the probabilities of Yes and No: {self._scorer.failure}",
                 hint="use --mode think, which goes by what the model writes",
             )
-        return {look.key: score for look, score in zip(looks, given, strict=True)}
+        scores = {look.key: score for look, score in zip(looks, given, strict=True)}
+        return _Heard(scores, self._answers(looks, scores), seconds / max(1, len(looks)))
 
     def _answers(self, looks: Sequence[Look], scores: Mapping[str, float | str]) -> dict[str, Completion]:
         """What the model writes about the looks it has to reason about."""
@@ -119,11 +137,11 @@ class Inspector:
 
     # one photo
 
-    def _finding(
-        self, item: Loaded, looks: Sequence[Look], scores: Mapping[str, float | str], answers: Mapping[str, Completion]
-    ) -> Finding:
+    def _finding(self, item: Loaded, looks: Sequence[Look], heard: _Heard) -> Finding:
+        """Without masks."""
         assert item.image is not None
-        asked = [(look, answers[look.key]) for look in looks if look.key in answers]
+        scores = heard.scores
+        asked = [(look, heard.answers[look.key]) for look in looks if look.key in heard.answers]
         unanswered = next((completion.error for _, completion in asked if completion.error is not None), None)
         given = [scores[look.key] for look in looks]
         unscored = next((score for score in given if isinstance(score, str)), None)
@@ -133,23 +151,25 @@ class Inspector:
         score = None if unscored is not None else max(score for score in given if not isinstance(score, str))
         verdict, note = decide(self._settings, score, read)
         boxes = self._boxes(read, scores)
-        defects, masks = self._defects(item.image, boxes[:MOST_DEFECTS])
         if len(boxes) > MOST_DEFECTS:
             note = "; ".join(filter(None, (note, f"only the first {MOST_DEFECTS} of {len(boxes)} boxes are kept")))
         record = Detection(
             **self._common(item),
             verdict=verdict,
             score=score,
-            defects=tuple(defects),
+            defects=tuple(
+                DetectedDefect(label=utf8(found.label), box=found.box, score=found.score)
+                for found in boxes[:MOST_DEFECTS]
+            ),
             mode="think" if read else "direct",
             threshold=self._settings.limit if self._settings.mode != "think" else None,
             tiles=len(looks),
-            seconds=sum(completion.seconds for _, completion in asked),
+            seconds=len(looks) * heard.scoring_s + sum(completion.seconds for _, completion in asked),
             prompt_tokens=sum(completion.prompt_tokens for _, completion in asked),
             completion_tokens=sum(completion.completion_tokens for _, completion in asked),
             **summarise(read, note),
         )
-        return Finding(record, item.image, masks)
+        return Finding(record, item.image)
 
     def _read(self, look: Look, completion: Completion) -> Reasoned:
         return Reasoned(look, prompts.parse(completion.text, self._settings.fmt, frame=look.frame), completion.text)
@@ -164,26 +184,6 @@ class Inspector:
                     Found(item.box, item.label, known) if look.window is None else moved(item, look.window, known)
                 )
         return found if len(read) < 2 else merge(found)
-
-    def _defects(self, image: Image.Image, boxes: Sequence[Found]) -> tuple[list[DetectedDefect], list[MaskArray]]:
-        plain = [DetectedDefect(label=utf8(item.label), box=item.box, score=item.score) for item in boxes]
-        if self._segmenter is None or not boxes:
-            return plain, []
-        defects, masks = [], []
-        results = self._segmenter.segment(image, [item.box for item in boxes])
-        for defect, result in zip(plain, results, strict=True):
-            cleaned = clean(result, defect.box)
-            around = mask_box(cleaned.mask)
-            known = {
-                "mask_rle": dict(rle.encode(cleaned.mask)),
-                "mask_score": cleaned.score,
-                "mask_source": cleaned.source,
-                "area_px": int(cleaned.mask.sum()),
-                "agreement": iou(defect.box, around) if around is not None else 0.0,
-            }
-            defects.append(defect.model_copy(update=known))
-            masks.append(cleaned.mask)
-        return defects, masks
 
     def _failed(self, item: Loaded, error: str) -> Finding:
         return Finding(Detection(**self._common(item), verdict="undecided", error=utf8(error)), item.image)
@@ -200,6 +200,33 @@ class Inspector:
             "protocol": self._settings.digest,
             "calibration": self._settings.calibration,
         }
+
+
+def _groups(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
+    """Findings in order, closed early where their masks would have more than `MASK_PIXELS` pixels together."""
+    group: list[Finding] = []
+    pixels = 0
+    for finding in findings:
+        own = finding.record.width * finding.record.height * len(finding.record.defects)
+        if group and pixels + own > MASK_PIXELS:
+            yield group
+            group, pixels = [], 0
+        group.append(finding)
+        pixels += own
+    if group:
+        yield group
+
+
+def _masked(segmenter: Segmenter, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The same with masks; a photo without defects is not shown to the segmenter."""
+    shown = [(one.image, one.record.defects) for one in findings if one.image is not None and one.record.defects]
+    drawn = iter(draw(segmenter, [image for image, _ in shown], [defects for _, defects in shown]) if shown else ())
+    for finding in findings:
+        if finding.image is None or not finding.record.defects:
+            yield finding
+            continue
+        defects, masks = next(drawn)
+        yield Finding(finding.record.model_copy(update={"defects": defects}), finding.image, masks)
 
 
 def _distinct(boxes: Sequence[prompts.LabelledBox]) -> list[prompts.LabelledBox]:

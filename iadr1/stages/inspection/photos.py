@@ -65,6 +65,11 @@ def utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def content_slug(name: str, sha256: str) -> str:
+    """What the files of a photo are called where another photo may get its name: name and first digits of its hash."""
+    return f"{_safe(PurePosixPath(name))}-{sha256[:12]}"
+
+
 def _slugs(names: Sequence[PurePosixPath]) -> list[str]:
     """For each photo a path for its artefacts, different for all: the path without suffix where that is enough."""
     slugs = [_safe(name.with_suffix("")) for name in names]

@@ -11,7 +11,7 @@ from PIL import Image
 from iadr1 import leaks, parallel
 from iadr1.errors import ImageError, UsageError
 from iadr1.images import find_images, open_image
-from iadr1.stages.inspection.photos import Photo, utf8
+from iadr1.stages.inspection.photos import Photo, image_root, utf8
 
 MOST_DISTANT = 24
 """A reference in the folder of another product is taken only where its hash of 64 bits differs in no more than this.
@@ -42,7 +42,7 @@ class References:
         if not folder.exists():
             raise UsageError(f"no folder {str(folder)!r}", hint="--references names photos of good products")
         self.shots = shots
-        self._root = folder.parent if folder.is_file() else folder
+        self._root = image_root(folder)
         self._paths = find_images(folder)
         self._by_stem: dict[PurePosixPath, Path] = {}
         self._first: dict[PurePosixPath, list[Path]] = {}

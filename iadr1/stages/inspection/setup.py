@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from iadr1.config import InspectConfig
+from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, InspectConfig, VerdictConfig
 from iadr1.errors import UsageError
+from iadr1.masks import check_segmenter
 from iadr1.models import ENGINES, Engine, load_engine
 from iadr1.stages.engines import load_options
+from iadr1.stages.inspection.calibrated import Calibration, read_calibration
+from iadr1.stages.inspection.settings import InspectSettings
 
-SERVER = ("base_url", "key_env", "family", "concurrency", "timeout_s", "retries", "requests_per_minute")
-LOCAL = ("dtype", "attention")
 _LEAST = {"batch_size": 1, "concurrency": 1, "retries": 0, "requests_per_minute": 0}
 _CHUNK = 4
-"""Photos handed to a server at a time, as a multiple of the requests under way: none waits for the slowest of a few."""
+"""Photos handed to a server or to vLLM at a time, as a multiple of the requests under way: a place that becomes free is
+taken at once, and does not wait for the slowest of a few."""
 
 
 def check_config(config: InspectConfig, *, engine_given: bool = False, computes: bool = False) -> None:
@@ -46,8 +48,69 @@ def check_config(config: InspectConfig, *, engine_given: bool = False, computes:
     if config.engine == "server" and not config.family:
         raise UsageError(
             "a server does not say how its model sees photos and writes boxes",
-            hint="name its family with --family, e.g. qwen2_5_vl",
+            hint="name its family with --family, e.g. qwen2_5_vl, or a folder or hub id with its sizes",
         )
+
+
+def check_verdicts(config: VerdictConfig, *, engine_given: bool = False) -> None:
+    """As `check_config`, for commands that draw verdicts and masks.
+
+    Raises:
+        UsageError: The setting, its value, and why.
+    """
+    check_config(config, engine_given=engine_given, computes=config.masks)
+    _inspect_settings(config)
+    check_segmenter(config.segmenter)
+    rules: list[tuple[tuple[str, ...], bool, str]] = [
+        (("segmenter",), not config.masks, "nothing is drawn without masks, add --masks"),
+        (("masks",), config.mode == "direct", "the mode 'direct' gives no boxes to draw masks in"),
+        (("masks",), config.reasoning == "structured", "structured answers hold no boxes to draw masks in"),
+        (("reasoning", "max_new_tokens"), config.mode == "direct", "in the mode 'direct' the model writes nothing"),
+        (("threshold", "calibration"), config.mode == "think", "the mode 'think' goes by what the model writes"),
+        (("threshold",), config.calibration is not None, "the calibration has one"),
+    ]
+    for names, unread, why in rules:
+        for name in names:
+            if unread:
+                refuse_unread(config, name, why)
+
+
+def settings_of(config: VerdictConfig, fingerprint: str) -> InspectSettings:
+    """How the photos are inspected, with the calibration's threshold and band where there is one.
+
+    Raises:
+        UsageError: The calibration cannot be read, or belongs to another model or another way of asking.
+    """
+    return calibrated(config, calibration_of(config, fingerprint))
+
+
+def calibration_of(config: VerdictConfig, fingerprint: str) -> Calibration | None:
+    """The calibration that a config names; None where it names none.
+
+    Raises:
+        UsageError: It cannot be read, or belongs to another model or another way of asking.
+    """
+    if config.calibration is None:
+        return None
+    digest = _inspect_settings(config).score_digest
+    return read_calibration(config.calibration, fingerprint=fingerprint, digest=digest)
+
+
+def calibrated(config: VerdictConfig, found: Calibration | None) -> InspectSettings:
+    """How the photos are inspected, with a calibration's threshold and band."""
+    settings = _inspect_settings(config)
+    return settings if found is None else settings.calibrated(found.threshold, found.band, found.key)
+
+
+def _inspect_settings(config: VerdictConfig) -> InspectSettings:
+    return InspectSettings(
+        mode=config.mode,
+        reasoning=config.reasoning,
+        shots=config.shots if config.references is not None else 0,
+        tiles=config.tiles,
+        max_new_tokens=config.max_new_tokens,
+        threshold=config.threshold,
+    )
 
 
 def refuse_unread(config: InspectConfig, name: str, why: str) -> None:
@@ -63,9 +126,13 @@ def refuse_unread(config: InspectConfig, name: str, why: str) -> None:
 
 
 def _unread(config: InspectConfig, *, computes: bool) -> Iterator[tuple[str, str]]:
+    chosen = f"the engine is {config.engine!r}"
     rules: list[tuple[tuple[str, ...], bool, str]] = [
-        (SERVER, config.engine != "server", f"it is for --engine server, the engine is {config.engine!r}"),
-        (LOCAL, config.engine != "local", f"it is for --engine local, the engine is {config.engine!r}"),
+        (SERVER_FIELDS, config.engine != "server", f"it is for --engine server, {chosen}"),
+        (VLLM_FIELDS, config.engine != "vllm", f"it is for --engine vllm, {chosen}"),
+        (("attention",), config.engine != "local", f"it is for --engine local, {chosen}"),
+        (("dtype",), config.engine not in ("local", "vllm"), f"it is for --engine local and vllm, {chosen}"),
+        (("device",), config.engine == "vllm" and not computes, "vLLM takes the GPUs of CUDA_VISIBLE_DEVICES"),
         (("device",), config.engine != "local" and not computes, "nothing is computed here"),
         (("batch_size",), config.engine == "server", "a server is asked as much at a time as --concurrency says"),
         (("shots",), config.references is None, "add --references"),
@@ -85,4 +152,6 @@ def engine_of(config: InspectConfig) -> Engine:
 
 def photos_at_a_time(config: InspectConfig) -> int:
     """How many photos are in memory at a time; `loading.BATCH_PIXELS` may close a batch earlier."""
-    return _CHUNK * config.concurrency if config.engine == "server" else config.batch_size
+    if config.engine == "server":
+        return _CHUNK * config.concurrency
+    return _CHUNK * config.batch_size if config.engine == "vllm" else config.batch_size

@@ -133,7 +133,7 @@ def convert_sam2(checkpoint: Path, *, out: Path, size: str | None = None) -> Con
     Raises:
         UsageError: No such file, an unknown size.
         ModelError: Not a SAM 2 checkpoint; weights are missing, unknown or of the wrong shape; another size.
-        OutputError: `out` holds something, or cannot be written.
+        OutputError: `out` cannot be written.
         MissingExtraError: torch, torchvision or transformers is not installed.
     """
     for package in ("torch", "torchvision", "transformers"):
@@ -142,7 +142,7 @@ def convert_sam2(checkpoint: Path, *, out: Path, size: str | None = None) -> Con
     if size is not None and size not in SIZES:
         raise UsageError(f"no size {size!r}", hint=f"known: {', '.join(SIZES)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("this is not a new or empty folder", where=str(out), hint="choose another --out")
+        raise UsageError("this is not a new or empty folder", where=str(out), hint="choose another --out")
     meta = _read(checkpoint)
     found = _size(meta, checkpoint, asked=size)
     weights, left_out = rename(meta)

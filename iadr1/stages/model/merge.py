@@ -46,14 +46,14 @@ def merge(adapter: Path, *, out: Path, base: str | None = None, dtype: str = "bf
         dtype: Number format of the merged weights: `bfloat16`, `float16` or `float32`.
 
     Raises:
-        UsageError: No adapters in the folder, an unknown dtype.
-        OutputError: `out` holds something, or cannot be written.
+        UsageError: No adapters in the folder, an unknown dtype, or `out` holds something.
+        OutputError: `out` cannot be written.
         ModelError: The base cannot be loaded, or the merged model differs from base with adapters.
         MissingExtraError: PEFT or torch is not installed.
     """
     recorded = _recorded_base(adapter)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("this is not a new or empty folder", where=str(out), hint="choose another --out")
+        raise UsageError("this is not a new or empty folder", where=str(out), hint="choose another --out")
     try:
         import peft  # noqa: F401  # only whether it is there
         import torch

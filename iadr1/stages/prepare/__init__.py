@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from iadr1.config import PrepareConfig
 from iadr1.datasets import SOURCES
-from iadr1.errors import UsageError
+from iadr1.errors import UsageError, nearest
 from iadr1.stages.prepare.derived import DERIVED
 from iadr1.stages.prepare.download import download
 from iadr1.stages.prepare.real import prepare_source
 from iadr1.stages.prepare.summary import PrepareSummary, Progress
+from iadr1.stages.prepare.variety import prepare_variety
 from iadr1.stages.prepare.world import prepare_world
 
 __all__ = ["PrepareSummary", "Progress", "run"]
 
 SYNTHETIC = "synthetic"
 
-_OPTIONS_OF_WORLD = ("out", "seed", "fewshot_images", "eval_images", "photos")
+_OPTIONS_OF_WORLD = ("out", "seed", "fewshot_images", "eval_images", "photos", "variety")
+_OPTIONS_OF_VARIETY = (
+    "out", "seed", "variety", "side", "normal_share", "reference_every", "category", "workers",
+)  # fmt: skip
 _OPTIONS_OF_SETS = ("root", "out", "missing", "split", "category", "commercial_only", "download")
 
 
@@ -32,6 +36,9 @@ def run(config: PrepareConfig, *, progress: Progress | None = None) -> PrepareSu
         OutputError: A file is in the way, or cannot be written.
     """
     report = progress or (lambda stage, done, total: None)
+    if config.source == SYNTHETIC and config.variety:
+        _refuse_unused(config, _OPTIONS_OF_VARIETY)
+        return prepare_variety(config, report)
     if config.source == SYNTHETIC:
         _refuse_unused(config, _OPTIONS_OF_WORLD)
         return prepare_world(config, report)
@@ -40,8 +47,8 @@ def run(config: PrepareConfig, *, progress: Progress | None = None) -> PrepareSu
         _refuse_unused(config, derived.options)
         return derived.make(config, report)
     if config.source not in SOURCES:
-        known = ", ".join(dict.fromkeys([SYNTHETIC, *SOURCES, *DERIVED]))
-        raise UsageError(f"no source {config.source!r}", hint=f"known: {known}")
+        known = dict.fromkeys([SYNTHETIC, *SOURCES, *DERIVED])
+        raise UsageError(f"no source {config.source!r}", hint=nearest(config.source, known))
     source = SOURCES[config.source]
     _refuse_unused(config, (*_OPTIONS_OF_SETS, *source.options))
     if config.download:

@@ -58,7 +58,7 @@ def prepare_source(config: PrepareConfig, source: Source, report: Progress) -> P
         left = "their samples are left out, or go without that reference"
         fate = left if config.missing == "skip" else "their samples are marked as missing"
         lines.append(f"Warning: {files.absent_text()}; {fate}.")
-    return PrepareSummary(lines, {out: count}, written=2)
+    return PrepareSummary(lines, {out: count}, written=2, broken=dict(sorted(files.broken.items())))
 
 
 def _places(config: PrepareConfig, source: Source) -> tuple[Path, Path]:
@@ -168,11 +168,12 @@ def _readable(found: Iterator[Sample]) -> Iterator[Sample]:
 def _not_empty(found: Iterator[Sample], files: Files) -> Iterator[Sample]:
     first = next(found, None)
     if first is None:
-        absent = files.absent_text()
+        keep = "--missing keep keeps samples without their files"
+        absent = files.absent_text() or "; ".join(f"{path}: {why}" for path, why in list(files.broken.items())[:3])
         raise DataError(
             f"no sample is left{f': {absent}' if absent else ''}",
             where=str(files.root),
-            hint="--missing keep keeps samples without their files" if absent else "choose other splits or categories",
+            hint=keep if files.absent_text() else "choose other splits or categories",
         )
     yield first
     yield from found

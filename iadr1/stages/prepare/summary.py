@@ -19,9 +19,11 @@ class PrepareSummary:
         records: JSONL file -> number of samples in it.
         written: Files written.
         unchanged: Files found as they should be.
+        broken: File of the set -> why it cannot be read; its samples are left out.
     """
 
     lines: list[str]
     records: dict[Path, int] = field(default_factory=dict)
     written: int = 0
     unchanged: int = 0
+    broken: dict[str, str] = field(default_factory=dict)

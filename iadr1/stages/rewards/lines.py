@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from iadr1.errors import DataError, ImageError
+from iadr1.errors import DataError, ImageError, UsageError
 from iadr1.geometry import Box, BoxFrame, BoxSpace, Size
 from iadr1.models.profiles import PROFILES
 from iadr1.prompts import FORMATS, Answer, Format, parse
@@ -45,6 +45,7 @@ def read_cases(path: Path) -> Iterator[Case]:
     """The lines of a JSONL file; empty lines are passed over.
 
     Raises:
+        UsageError: There is no such file.
         DataError: The file or a line cannot be used; `where` holds `file:line`.
     """
     try:
@@ -52,6 +53,8 @@ def read_cases(path: Path) -> Iterator[Case]:
             for number, raw in enumerate(file, start=1):
                 if raw.strip():
                     yield _case(raw, number, f"{path}:{number}")
+    except FileNotFoundError as error:
+        raise UsageError(f"no file {str(path)!r}") from error
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=str(path)) from error
 

@@ -12,8 +12,8 @@ from iadr1.stages.scoring.loading import Loaded, load
 from iadr1.stages.scoring.measuring import Measured, collector_paused, measure, write_json, write_tables
 from iadr1.stages.scoring.pixel import MASKS, MaskRecord
 from iadr1.stages.scoring.rows import row
-from iadr1.stages.scoring.runs import PREDICTIONS
-from iadr1.stages.scoring.selection import Shard, draw, read_shard, shard_images
+from iadr1.stages.scoring.runs import PREDICTIONS, RunInfo
+from iadr1.stages.scoring.selection import Shard, draw, read_shard, shard_folders, shard_images
 from iadr1.stages.scoring.splits import FOUND, FoundLeaks
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Loaded",
     "MaskRecord",
     "Measured",
+    "RunInfo",
     "Shard",
     "collector_paused",
     "draw",
@@ -34,6 +35,7 @@ __all__ = [
     "read_shard",
     "refuse_gaps",
     "row",
+    "shard_folders",
     "shard_images",
     "write_json",
     "write_tables",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any
 
 from iadr1.errors import DataError, UsageError
 from iadr1.stages.scoring.reading import Question
-from iadr1.stages.scoring.selection import Shard, draw, read_shard, shard_images
+from iadr1.stages.scoring.selection import Shard, draw, read_shard, shard_folders, shard_images
 
 PREDICTIONS = "predictions.jsonl"
-_FOLDER = re.compile(r"shard-([1-9]\d*)-of-([1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -180,22 +178,42 @@ def find_parts(path: Path) -> tuple[list[Path], list[str]]:
     """
     if not path.is_dir():
         return [path], []
-    shards = {found[0]: int(found[2]) for place in path.iterdir() if (found := _FOLDER.fullmatch(place.name))}
+    names = shard_folders(path)
     single = path / PREDICTIONS
-    if not shards:
+    if not names:
+        if not single.exists():
+            _refuse_other_command(path)
         return [single], []
     if single.exists():
         raise UsageError(
             f"it holds {PREDICTIONS} and shards", where=str(path), hint=f"name {single}, or move it away to score both"
         )
-    if len(set(shards.values())) > 1:
-        raise UsageError(f"its shards are of several runs: {', '.join(sorted(shards))}", where=str(path))
-    number = next(iter(shards.values()))
-    names = [Shard(place, number).folder for place in range(1, number + 1)]
     there = [name for name in names if (path / name / PREDICTIONS).is_file()]
     if not there:
         raise UsageError(f"none of its shards holds {PREDICTIONS}", where=str(path), hint="run 'iadr1 eval' first")
     return [path / name / PREDICTIONS for name in there], [name for name in names if name not in there]
+
+
+_INSTEAD = {
+    **dict.fromkeys(("detect", "watch"), "'iadr1 export' writes its detections.jsonl for other tools"),
+    **dict.fromkeys(
+        ("train", "ground", "sft", "pretrain"),
+        "'iadr1 eval BENCHMARK --model {path}/model' asks its model",
+    ),
+}
+"""Command -> what is done with its folder instead of scoring it."""
+
+
+def _refuse_other_command(folder: Path) -> None:
+    """Say of a folder without answers whose it is.
+
+    Raises:
+        UsageError: It is of another command.
+    """
+    command = RunInfo.beside(folder / PREDICTIONS).values.get("command")
+    if isinstance(command, str) and command != "eval":
+        hint = _INSTEAD.get(command, "score takes the folder of 'iadr1 eval'").format(path=folder)
+        raise UsageError(f"the folder was made by 'iadr1 {command}' and holds no answers", where=str(folder), hint=hint)
 
 
 def one_run(parts: Sequence[Path]) -> list[RunInfo]:

@@ -6,11 +6,13 @@ import hashlib
 import random
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from iadr1.errors import UsageError
 
 _SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+_FOLDER = re.compile(r"shard-([1-9]\d*)-of-([1-9]\d*)")
 
 
 class Shard(NamedTuple):
@@ -23,6 +25,18 @@ class Shard(NamedTuple):
     def folder(self) -> str:
         """Name of its folder inside the run's."""
         return f"shard-{self.number}-of-{self.of}"
+
+
+def shard_folders(place: Path) -> list[str]:
+    """The folders of all shards of the run whose shards lie in a place, there or not; empty where none lies there.
+
+    Raises:
+        UsageError: They are of several runs.
+    """
+    there = {found[0]: int(found[2]) for one in place.iterdir() if (found := _FOLDER.fullmatch(one.name))}
+    if len(set(there.values())) > 1:
+        raise UsageError(f"its shards are of several runs: {', '.join(sorted(there))}", where=str(place))
+    return [Shard(number, of).folder for of in set(there.values()) for number in range(1, of + 1)]
 
 
 def read_shard(text: str) -> Shard:

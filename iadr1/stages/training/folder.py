@@ -16,7 +16,7 @@ from typing import Any, TextIO, TypeVar
 from pydantic import ConfigDict
 
 from iadr1.atomic import write_text_atomic
-from iadr1.config import TrainingConfig
+from iadr1.config import RunConfig, TrainingConfig
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.provenance import describe, digest, plain, write_run
 from iadr1.records import Record, RecordWriter, read_records, write_records
@@ -53,7 +53,7 @@ class Checkpoint:
     totals: Mapping[str, float] = field(default_factory=dict)
 
 
-def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
+def open_run(command: str, config: RunConfig) -> dict[str, Any]:
     """Claim `config.out` for this run: it must be new, or belong to the same command, settings and files.
 
     The first process writes and holds a lock on the folder as long as it lives; the others only look. What a kill has
@@ -65,12 +65,12 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
         weights are gone is `running` again, since its last checkpoint holds them.
 
     Raises:
-        UsageError: The folder belongs to another run or holds what is not this run's, another process is at work in
+        UsageError: `config.out` is a file, the folder belongs to another run or holds what is not this run's, another process is at work in
             it, or the weights of a finished run are gone and cannot be had back.
-        OutputError: `config.out` is not a folder, or cannot be written to.
+        OutputError: `config.out` cannot be written to.
     """
     if config.out.exists() and not config.out.is_dir():
-        raise OutputError("this is a file, not a folder", where=str(config.out), hint="choose another --out")
+        raise UsageError("this is a file, not a folder", where=str(config.out), hint="choose another --out")
     info = _description(command, config)
     path = config.out / "run.json"
     begun = any(config.out.glob("checkpoint-*")) or (config.out / "log.jsonl").exists()
@@ -93,7 +93,7 @@ def open_run(command: str, config: TrainingConfig) -> dict[str, Any]:
 _NEXT = "choose another --out, or delete the folder to start anew"
 
 
-def _check_free(command: str, config: TrainingConfig) -> None:
+def _check_free(command: str, config: RunConfig) -> None:
     """Make sure that a folder in which no step was done holds nothing that this run would replace."""
     model, path, base = config.out / "model", config.out / "run.json", Path(config.model).expanduser()
     if base.is_dir() and any(place.exists() and base.samefile(place) for place in (config.out, model)):
@@ -138,9 +138,9 @@ _NEUTRAL = ("out", "nproc", "resume", "log_to", "push_to_hub", "completions")
 """Settings that may change when a run goes on; the number of processes is compared by itself."""
 
 
-def _description(command: str, config: TrainingConfig) -> dict[str, Any]:
+def _description(command: str, config: RunConfig) -> dict[str, Any]:
     files = [config.data]
-    if config.deepspeed is not None and Path(config.deepspeed).is_file():
+    if isinstance(config, TrainingConfig) and config.deepspeed is not None and Path(config.deepspeed).is_file():
         files.append(Path(config.deepspeed))
     extra = {"state": "running", "processes": processes.count()}
     settings = {key: value for key, value in plain(config).items() if key not in _NEUTRAL}

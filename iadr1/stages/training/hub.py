@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from iadr1.config import TrainingConfig
+from iadr1.config import RunConfig
 from iadr1.errors import MissingExtraError, ModelError, UsageError
 from iadr1.provenance import write_run
 from iadr1.stages.training import processes
 
 
-def publish(config: TrainingConfig, info: dict[str, Any], note: Callable[[str], None]) -> None:
+def publish(config: RunConfig, info: dict[str, Any], note: Callable[[str], None]) -> None:
     """Push a finished run's model where `push_to_hub` asks for it, once; `run.json` then says where it was pushed.
 
     A run that is finished but was not pushed, because the hub failed or nobody asked, is pushed by the same command.

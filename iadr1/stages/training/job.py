@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iadr1.config import TrainingConfig
+from iadr1.config import RunConfig, TrainingConfig
 from iadr1.errors import UsageError
 from iadr1.models import resolve_model
 from iadr1.provenance import write_run
@@ -71,7 +71,7 @@ def load_data(config: TrainingConfig) -> tuple[list[Sample], Path]:
     return samples, root
 
 
-def check_data_file(config: TrainingConfig) -> None:
+def check_data_file(config: RunConfig) -> None:
     """Make sure that there is a file of samples.
 
     Raises:
@@ -82,7 +82,7 @@ def check_data_file(config: TrainingConfig) -> None:
         raise UsageError(f"no samples file {str(config.data)!r}", hint=hint)
 
 
-def begin(config: TrainingConfig, samples: list[Sample], root: Path, *, note: OnNote | None) -> Job:
+def begin(config: RunConfig, samples: list[Sample], root: Path, *, note: OnNote | None) -> Job:
     """Open the run's folder, and write down what it trains on; a finished run is only pushed, where that is asked.
 
     Raises:
@@ -102,7 +102,7 @@ def begin(config: TrainingConfig, samples: list[Sample], root: Path, *, note: On
         check_push(config.push_to_hub)
     if "steps" in info:  # written when a run is finished
         job.note("model/ holds no weights: they are saved again from the last checkpoint")
-    if config.log_to == "tensorboard" and not has_tensorboard():
+    if isinstance(config, TrainingConfig) and config.log_to == "tensorboard" and not has_tensorboard():
         job.note("TensorBoard is not installed (pip install tensorboard): figures go to log.jsonl alone")
     if processes.is_first():
         info |= trained_on(config, samples, root, base=base)
@@ -110,7 +110,7 @@ def begin(config: TrainingConfig, samples: list[Sample], root: Path, *, note: On
 
 
 def conclude(
-    job: Job, config: TrainingConfig, figures: Mapping[str, Any], *, draw: Callable[[], None], reached: str
+    job: Job, config: RunConfig, figures: Mapping[str, Any], *, draw: Callable[[], None], reached: str
 ) -> None:
     """Write down what a run reached: figures, curve, model card, and the push where it is asked for.
 

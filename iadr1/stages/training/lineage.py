@@ -11,7 +11,7 @@ import yaml
 
 from iadr1 import leaks
 from iadr1.atomic import write_text_atomic
-from iadr1.config import TrainingConfig
+from iadr1.config import RunConfig, TrainingConfig
 from iadr1.errors import DataError
 from iadr1.licences import permits_commercial
 from iadr1.records import Sample
@@ -19,7 +19,7 @@ from iadr1.records import Sample
 _CARDS = ("README.md", "MODEL_CARD.md")
 
 
-def trained_on(config: TrainingConfig, samples: list[Sample], root: Path, *, base: str) -> dict[str, Any]:
+def trained_on(config: RunConfig, samples: list[Sample], root: Path, *, base: str) -> dict[str, Any]:
     """What `run.json` says about data and base model, after writing the leak manifest into the run's folder.
 
     Where the base was itself trained by iadr1, its run counts too: the manifest also holds the images of that run, so
@@ -29,7 +29,7 @@ def trained_on(config: TrainingConfig, samples: list[Sample], root: Path, *, bas
     Raises:
         DataError: The base's run.json or leak manifest is broken or has changed, or an image is not the sample's.
     """
-    manifest = leaks.build_manifest(samples, root, shots=config.shots)
+    manifest = leaks.build_manifest(samples, root, shots=config.shown)
     folder = Path(base) if Path(base).is_dir() else None
     earlier = leaks.find_manifest(folder) if folder else None
     if earlier is not None:
@@ -44,7 +44,7 @@ def trained_on(config: TrainingConfig, samples: list[Sample], root: Path, *, bas
     }
 
 
-def _base(config: TrainingConfig, folder: Path | None) -> dict[str, Any]:
+def _base(config: RunConfig, folder: Path | None) -> dict[str, Any]:
     """`base`, `earlier` and, where it is known, `base_licence`."""
     if folder is None:
         return {"base": config.model, "earlier": []}
@@ -90,7 +90,7 @@ def _stated_licence(folder: Path) -> str | None:
     return None
 
 
-def write_card(config: TrainingConfig, info: dict[str, Any], *, figures: str) -> Path:
+def write_card(config: RunConfig, info: dict[str, Any], *, figures: str) -> Path:
     """Write the model card, `README.md` of the model's folder, in the hub's form, and the leak manifest beside it.
 
     Args:
@@ -109,11 +109,12 @@ def write_card(config: TrainingConfig, info: dict[str, Any], *, figures: str) ->
         if blocked
         else "The licences of base and data permit commercial use."
     )
+    adapters = isinstance(config, TrainingConfig) and config.lora_rank
     front = {
         "base_model": info["base"],
         "library_name": "transformers",
         "pipeline_tag": "image-text-to-text",
-        "tags": ["industrial-anomaly-detection", "iadr1", *(["lora", "peft"] if config.lora_rank else [])],
+        "tags": ["industrial-anomaly-detection", "iadr1", *(["lora", "peft"] if adapters else [])],
     }
     commands = ", then ".join(f"`iadr1 {stage['command']}`" for stage in stages)
     lines = [

@@ -73,6 +73,12 @@ const meta = photo => make("p", { class: "meta" }, [
   photo.size ? `${photo.size[0]} × ${photo.size[1]} px` : "", photo.mode === "direct" ? say("direct") : "", photo.looks ? say("looks", { n: photo.looks }) : "",
   photo.references ? `${say("references")} ${photo.references.join(", ")}` : "",
 ].filter(Boolean).join(" · "));
+function references(photo) {
+  if (!photo.thumbnails) return "";
+  return make("div", { class: "references" }, ...photo.thumbnails.map((place, number) => place === null ? "" : make("img", {
+    src: THUMBNAILS[place], alt: `${say("references")} ${photo.references[number]}`, title: photo.references[number], decoding: "async",
+  })));
+}
 const name = (photo, id) => make("h2", { id }, photo.folder ? make("span", { class: "dir" }, make("bdi", {}, `${photo.folder}/`)) : "", make("bdi", {}, photo.file));
 const raw = photo => photo.raw ? make("details", {}, make("summary", {}, say("raw")), make("pre", { dir: "auto", tabindex: 0 }, photo.raw, cutNote(photo, "raw"))) : "";
 
@@ -80,7 +86,7 @@ function card(photo) {
   const frame = make("button", { type: "button", class: "frame", "aria-label": say("enlarge", { name: photo.image }), onclick: () => enlarge(photo) }, picture(photo, false));
   return make("article", { class: photo.state, tabindex: 0, "data-place": photo.place, "aria-labelledby": `name-${photo.place}`, "data-decision": decided(photo) },
     make("figure", {}, frame, toggle(photo, frame)),
-    make("div", { class: "body" }, make("div", { class: "top" }, name(photo, `name-${photo.place}`), badge(photo)), meta(photo), score(photo), ...reason(photo), defects(photo), raw(photo)),
+    make("div", { class: "body" }, make("div", { class: "top" }, name(photo, `name-${photo.place}`), badge(photo)), meta(photo), references(photo), score(photo), ...reason(photo), defects(photo), raw(photo)),
     controls(photo));
 }
 
@@ -115,7 +121,7 @@ function enlarge(photo) {
     make("div", { class: "top" }, name(photo, "large-name"), badge(photo), make("span", { class: "steps" },
       step(-1, "previous", "←"), step(1, "next", "→"), make("button", { type: "button", "aria-label": say("close"), title: say("close"), onclick: () => dialog.close() }, "✕"))),
     make("div", { class: "sides" }, make("figure", {}, frame, toggle(photo, frame)),
-      make("div", { class: "body" }, meta(photo), score(photo), ...reason(photo), defects(photo),
+      make("div", { class: "body" }, meta(photo), references(photo), score(photo), ...reason(photo), defects(photo),
         make("p", { class: "meta" }, make("a", { href: photo.photo, target: "_blank", rel: "noopener" }, say("original"))), controls(photo))));
   if (!dialog.open) dialog.showModal();
   dialog.focus();

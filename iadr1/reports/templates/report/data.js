@@ -2,7 +2,7 @@
 
 const find = id => document.getElementById(id);
 const taken = id => { const node = find(id), value = JSON.parse(node.textContent); node.remove(); return value; };
-const RUN = taken("run"), WORDS = taken("words"), PHOTOS = taken("photos");
+const RUN = taken("run"), WORDS = taken("words"), PHOTOS = taken("photos"), THUMBNAILS = taken("thumbnails");
 const STATES = ["anomalous", "undecided", "error", "normal"];
 const DECISIONS = ["accept", "reject", "unsure"];
 

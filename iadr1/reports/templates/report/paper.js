@@ -25,7 +25,7 @@ function paperCard(photo) {
   const images = make("figure", {}, picture(photo, false));
   images.querySelector("img")?.removeAttribute("loading");
   return make("article", { class: photo.state }, images, make("div", { class: "body" },
-    make("div", { class: "top" }, name(photo), badge(photo)), meta(photo), score(photo), ...reason(photo), defects(photo),
+    make("div", { class: "top" }, name(photo), badge(photo)), meta(photo), references(photo), score(photo), ...reason(photo), defects(photo),
     make("p", { class: "decided" }, make("b", {}, `${say("review")}: `), decisionText(photo))));
 }
 // Thousands of pictures make a document that nothing opens.

@@ -1,0 +1,122 @@
+"""What the language model learns from an image: prompts and answers of this project, as token ids."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from iadr1.models.base import Profile
+from iadr1.prompts import Format, question_text, render_prompt, render_target
+from iadr1.records import Sample
+from iadr1.stages.pretrain.scenes import Scene, Scenes
+
+_GROUNDING_SHARE = 0.3
+"""Of the second lessons of images that have referring expressions."""
+_BARE_SHARE = 0.7
+"""Of the drills that hold the options alone: a look-up over a short distance is learned first, and costs half as much."""
+_POOL_IMAGES = 1500
+"""Images whose options the drills draw from."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Ids of the prompt, and of the answer, which is graded."""
+
+    prompt: list[int]
+    target: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.target)
+
+
+class Lessons:
+    """Draws and tokenises lessons.
+
+    Args:
+        scenes: The images.
+        processor: Of a model with one square input.
+        profile: Its profile.
+        image_tokens: Tokens of an image.
+        formats: Shares of the verdict formats.
+    """
+
+    def __init__(
+        self, scenes: Scenes, processor: Any, profile: Profile, *, image_tokens: int, formats: Mapping[Format, float]
+    ) -> None:
+        self._scenes, self._processor, self._profile = scenes, processor, profile
+        self._slot, self._slots = processor.image_token, processor.image_token * image_tokens
+        self._formats, self._shares = list(formats), list(formats.values())
+        self._ends: tuple[int, ...] = (processor.tokenizer.eos_token_id,)
+        self._options = self._pool()
+
+    def about(self, scene: Scene, size: tuple[int, int], rng: random.Random, *, count: int, shots: int) -> list[Lesson]:
+        """`count` lessons about an image: a verdict first, then questions and referring expressions.
+
+        Args:
+            scene: The image.
+            size: (width, height) of the stored image.
+            rng: Where chance comes from.
+            count: How many.
+            shots: References shown before it, 0 or 1.
+        """
+        fmt = rng.choices(self._formats, weights=self._shares)[0]
+        lessons = [self._lesson(self._scenes.verdict(scene), fmt, size, shots)]
+        choice, grounding = scene.lines.get("choice"), scene.lines.get("grounding")
+        while len(lessons) < count and (choice or grounding):
+            ground = grounding and (not choice or rng.random() < _GROUNDING_SHARE)
+            sample = self._scenes.sample(rng.choice(grounding if ground else choice))  # type: ignore[arg-type]
+            lessons.append(self._lesson(sample, "grounding" if ground else "choice", size, shots))
+        return lessons
+
+    def drill(self, rng: random.Random) -> Lesson:
+        """A lesson without an image: which letter stands before which text, asked of all four options in a row.
+
+        Everything is graded: copying the options' texts is what the look-up grows from.
+        """
+        texts = dict(zip("ABCD", rng.sample(self._options, 4), strict=True))
+        order = rng.sample(list(texts), 4)
+        reasoning = " ".join(f"This is {texts[letter]} ({letter})." for letter in order)
+        sample = Sample(
+            id="drill", dataset="drill", category="drill", split="train", image="none", task="choice",
+            question=rng.choice(_QUESTIONS), options=texts, answer=order[-1], question_type="drill",
+            reasoning=f"{reasoning} So the answer is {order[-1]}.",
+        )  # fmt: skip
+        asked = question_text(sample, "choice")
+        if rng.random() < _BARE_SHARE:
+            asked = "\n".join(f"{letter}. {text}" for letter, text in texts.items())
+        message = [{"role": "user", "content": [{"type": "text", "text": asked}]}]
+        prompt, target = self._ids([self._template(message), render_target(sample, "choice")])
+        return Lesson(prompt, target)
+
+    def _lesson(self, sample: Sample, fmt: Format, size: tuple[int, int], shots: int) -> Lesson:
+        prompt = self._template(render_prompt(sample, fmt, shots=shots)).replace(self._slot, self._slots)
+        target = render_target(sample, fmt, frame=self._profile.frame(size))
+        asked, answered = self._ids([prompt, target])
+        return Lesson(asked, [*answered, *self._ends])
+
+    def _template(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        return str(self._processor.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return [list(row) for row in self._processor.tokenizer(texts, add_special_tokens=False).input_ids]
+
+    def _pool(self) -> list[str]:
+        """Texts that are options somewhere."""
+        found = {
+            text
+            for scene in self._scenes.items[:_POOL_IMAGES]
+            for offset in scene.lines.get("choice", ())
+            for text in self._scenes.sample(offset).options.values()
+        }
+        return sorted(found - {"Yes.", "No."})
+
+    @property
+    def can_drill(self) -> bool:
+        """Whether there are options enough for drills."""
+        return len(self._options) >= len("ABCD")
+
+
+_QUESTIONS = ("Which?", "What is it?", "Which of these is meant here?", "What does the image show, in your opinion?")
+"""Of different lengths, so that a look-up does not rely on its distance."""

@@ -1,0 +1,86 @@
+"""The folder of the results of `watch`: who may write into it, and what it belongs to."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from iadr1.errors import OutputError, UsageError
+from iadr1.stages.watch.journal import RECORDS
+
+RUN = "run.json"
+_OTHER = "name another folder with --out"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second watcher out of a folder, which would look at every photo once more.
+
+    The lock is let go of by the system when the process ends, however it ends.
+
+    Raises:
+        UsageError: Another process holds it.
+        OutputError: The folder cannot be written to, or its file system has no locks.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(out), hint=_OTHER) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError("another process is watching into this folder", where=str(out), hint=_OTHER) from error
+        except OSError as error:
+            raise OutputError(
+                f"the file system has no locks ({error.strerror}), so a second watcher could not be kept out",
+                where=str(out),
+                hint="name a folder on a local disk with --out",
+            ) from error
+        yield
+
+
+def check_places(root: Path, out: Path) -> None:
+    """Make sure that there is a folder to watch, and that its photos are no results.
+
+    Args:
+        root: The watched folder, resolved.
+        out: The folder of the results, resolved.
+
+    Raises:
+        UsageError: There is no such folder, or it is, or lies in, the folder of the results.
+    """
+    if not root.is_dir():
+        raise UsageError(f"no folder {str(root)!r} to watch", hint="make it first, so that a typing error shows")
+    if out == root or out in root.parents:
+        raise UsageError(
+            f"the watched folder {str(root)!r} is, or lies in, the folder of the results {str(out)!r}", hint=_OTHER
+        )
+
+
+def check_owner(root: Path, out: Path) -> None:
+    """Make sure that the results in a folder are of the same watched folder.
+
+    Settings may change from one run to the next, since every record says what it was made with; the names of the
+    photos have to mean the same files.
+
+    Raises:
+        UsageError: They are another command's, of another folder, or of nobody knows what.
+    """
+    run = out / RUN
+    if not run.exists():
+        if (out / RECORDS).exists():
+            raise UsageError(f"{str(out)!r} holds a {RECORDS} without a {RUN}", hint=_OTHER)
+        return
+    try:
+        earlier = json.loads(run.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read: {error}", where=str(run), hint=_OTHER) from error
+    if not isinstance(earlier, dict) or earlier.get("command") != "watch":
+        raise UsageError(f"{str(out)!r} holds the results of another command", hint=_OTHER)
+    if earlier.get("watched") != str(root):
+        raise UsageError(f"{str(out)!r} holds the results of the folder {earlier.get('watched')!r}", hint=_OTHER)

@@ -1,0 +1,345 @@
+"""What is answered to photos of all kinds, and to what is none."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+
+from iadr1.geometry import Box
+from iadr1.masks import MaskResult
+from iadr1.records import Detection, read_records
+from iadr1.rle import decode, parse
+from iadr1.stages.inspection import InspectSettings
+from iadr1.stages.serve.request_log import Entry
+from iadr1.stages.serve.settings import Limits
+from tests.serve.house import encoded, house, png
+from tests.stages.fake_engine import BAD, FakeEngine
+
+
+class Square:
+    """Draws the box itself."""
+
+    name = "square"
+
+    def segment(self, image: Image.Image, boxes: list[Box]) -> list[MaskResult]:
+        results = []
+        for x1, y1, x2, y2 in boxes:
+            mask = np.zeros((image.height, image.width), dtype=bool)
+            mask[int(y1) : int(y2), int(x1) : int(x2)] = True
+            results.append(MaskResult(mask, 0.5, self.name))
+        return results
+
+
+def send(photo: bytes | None = None, /, *, world: dict[str, Any] | None = None, **options: Any) -> httpx.Response:
+    """One request to a new server."""
+
+    async def go() -> httpx.Response:
+        async with house(**(world or {})) as there:
+            return await there.detect(photo, **options)
+
+    return asyncio.run(go())
+
+
+def raw(body: bytes, *, query: str = "", **headers: str) -> httpx.Response:
+    """One request whose body is the photo."""
+
+    async def go() -> httpx.Response:
+        async with house() as there:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            return await there.client.post(f"/v1/detect{query}", content=body, headers=named)
+
+    return asyncio.run(go())
+
+
+def test_the_answer_is_a_detection() -> None:
+    photo = png((224, 112))
+    answer = send(photo)
+    record = Detection.model_validate_json(answer.content)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert (record.image, record.verdict, record.score, record.model) == ("part.png", "anomalous", 0.75, "fake")
+    assert (record.width, record.height, len(record.defects)) == (224, 112, 1)
+    assert record.image_sha256 == hashlib.sha256(photo).hexdigest()
+    assert record.defects[0].mask_rle is None
+    assert record.protocol == InspectSettings().digest
+
+
+def test_masks_are_drawn_where_they_are_asked_for() -> None:
+    world = {"segmenter": Square()}
+    with_masks = Detection.model_validate_json(send(world=world, data={"masks": "true"}).content)
+    mask = decode(parse(with_masks.defects[0].mask_rle))
+    assert mask.shape == (112, 112)
+    assert mask.sum() == with_masks.defects[0].area_px == 28 * 56
+    assert Detection.model_validate_json(send(world=world).content).defects[0].mask_rle is None
+    refused = send(data={"masks": "true"})
+    assert refused.status_code == 422
+    assert refused.json()["error"] == "this server draws no masks"
+
+
+def test_a_photo_may_be_the_body_itself() -> None:
+    answer = raw(png(), query="?name=bottle/7.png&masks=0", content_type="image/png")
+    assert (answer.status_code, answer.json()["image"]) == (200, "bottle/7.png")
+    assert raw(png(), query="?masks=perhaps", content_type="image/png").json()["error"] == "'masks' is 'perhaps'"
+    # What the file is counts, not what it is called.
+    assert raw(encoded(Image.new("RGB", (50, 60)), "JPEG"), content_type="image/png").json()["width"] == 50
+
+
+def test_photos_of_one_name_do_not_mix() -> None:
+    engine = FakeEngine(default=lambda request: "?" if request.images[-1].width > 112 else BAD)
+    sizes = [(112, 112), (140, 112)] * 4
+
+    async def go() -> list[httpx.Response]:
+        async with house(engine, limits=Limits(wait_s=0.5)) as there:
+            return await asyncio.gather(*(there.detect(png(size)) for size in sizes))
+
+    answers = [answer.json() for answer in asyncio.run(go())]
+    assert [answer["width"] for answer in answers] == [112, 140] * 4
+    assert [answer["verdict"] for answer in answers] == ["anomalous", "undecided"] * 4
+    assert engine.batches == [8]
+
+
+def test_references_come_with_the_request() -> None:
+    engine = FakeEngine()
+    files = [("image", ("a.png", png())), ("reference", ("g.png", png())), ("reference", ("h.png", png()))]
+    answer = send(world={"engine": engine}, files=files)
+    record = Detection.model_validate_json(answer.content)
+    assert record.references == ("upload 1", "upload 2")
+    assert len(engine.asked[0].images) == 3
+    assert record.protocol == InspectSettings(shots=2).digest != InspectSettings().digest
+
+
+def test_references_of_the_server_are_chosen_by_the_name(tmp_path: Path) -> None:
+    for name in ("bottle", "cap"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "good.png").write_bytes(png())
+    for name in ("bottle", "cap"):
+        answer = send(world={"references": tmp_path}, data={"name": f"{name}/7.png"})
+        assert answer.json()["references"] == [f"{name}/good.png"]
+
+
+def test_a_calibration_holds_for_its_number_of_references_only() -> None:
+    world = {"settings": InspectSettings(shots=1).calibrated(0.9, (0.8, 0.95), "abc")}
+    two = [("image", ("a.png", png())), ("reference", ("g.png", png())), ("reference", ("h.png", png()))]
+    refused = send(world=world, files=two)
+    assert refused.status_code == 422
+    assert refused.json()["error"] == "2 references are sent, the server's calibration is for photos with 1"
+    answer = Detection.model_validate_json(send(world=world, files=two[:2]).content)
+    assert (answer.calibration, answer.threshold, answer.verdict) == ("abc", 0.9, "normal")
+
+
+_QUARTER_TURN = Image.Exif()
+_QUARTER_TURN[0x0112] = 6
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "options", "size"),
+    [
+        (Image.new("CMYK", (40, 50)), "JPEG", {}, (40, 50)),
+        (Image.new("I;16", (40, 50), 40000), "PNG", {}, (40, 50)),
+        (Image.new("I;16", (40, 50), 40000), "TIFF", {}, (40, 50)),
+        (Image.new("RGBA", (40, 50)), "WEBP", {}, (40, 50)),
+        (Image.new("P", (40, 50)), "GIF", {}, (40, 50)),
+        (Image.new("1", (40, 50)), "PNG", {}, (40, 50)),
+        (Image.new("LA", (1, 1)), "PNG", {}, (1, 1)),
+        (Image.new("RGB", (40, 50)), "JPEG", {"exif": _QUARTER_TURN}, (50, 40)),
+    ],
+    ids=["cmyk", "16 bit png", "16 bit tiff", "webp alpha", "gif", "1 bit", "1 px", "turned by EXIF"],
+)
+def test_photos_of_every_kind(picture: Image.Image, kind: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    answer = send(encoded(picture, kind, **options))
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["width"], answer.json()["height"]) == size
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _claims(width: int, height: int) -> bytes:
+    """A PNG of a hundred bytes that says it is this large."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"\0")) + _chunk(b"IEND", b"")
+
+
+def _zip_bomb() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("photo.png", bytes(10_000_000))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b"", 422, "image is empty (0 bytes)"),
+        (b"hello, this is a text", 415, "it begins with b'hello, this "),
+        (_zip_bomb(), 415, "image is a ZIP archive, not a photo"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", 415, "no picture that can be read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "an SVG drawing"),
+        (png()[:60], 422, "image cannot be read"),
+        (_claims(112, 112), 422, "image cannot be read"),
+        (_claims(100_000, 100_000), 413, "above the limit of 64 million pixels"),
+        (_claims(9000, 9000), 413, "image is 9000 x 9000 px, above the limit"),
+        (_claims(0, 5), 422, "image cannot be read"),
+        (png((1, 300)), 422, "aspect"),
+    ],
+    ids=lambda value: "" if isinstance(value, bytes) else None,
+)
+def test_what_is_no_photo_is_refused(body: bytes, status: int, told: str) -> None:
+    world = {"engine": Narrow()} if told == "aspect" else {}
+    answer = send(body, world=world)
+    assert answer.status_code == status, answer.text
+    assert told in answer.json()["error"]
+    assert answer.json()["hint"]
+
+
+class Narrow(FakeEngine):
+    """Sees photos as the Qwen family does, which takes no slivers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profile = type(self.profile)("qwen2_5_vl", self.profile.box_space, 28, 3136, 12544)
+
+
+def test_an_animation_is_refused() -> None:
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    answer = send(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert (answer.status_code, answer.json()["error"]) == (422, "image holds more than one frame or page")
+
+
+def test_a_telephones_photo_with_a_second_picture_is_taken() -> None:
+    frames = [Image.new("RGB", (40, 40)), Image.new("RGB", (10, 10))]
+    assert send(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])).json()["width"] == 40
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        ({"files": {"photo": ("a.png", png())}}, 422, "no field 'photo'"),
+        ({"files": [("image", ("a.png", png()))] * 2}, 422, "there are 2 file fields 'image'"),
+        ({"files": {"reference": ("a.png", png())}}, 422, "there are 0 file fields 'image'"),
+        ({"files": {"image": (None, "text")}}, 422, "the field 'image' is a text"),
+        ({"files": {"image": ("a.png", png()), "masks": ("m", b"1")}}, 422, "the field 'masks' is a file"),
+        ({"data": {"masks": "maybe"}}, 422, "'masks' is 'maybe'"),
+        ({"data": {"masks": ["1", "0"]}}, 422, "'masks' is given 2 times"),
+        ({"data": {"name": "n" * 600}}, 422, "the name has 600 characters"),
+        ({"data": {"name": "n" * 5000}}, 400, "not multipart/form-data"),
+        ({"files": [("image", ("a.png", png()))] + [("reference", ("a.png", png()))] * 9}, 400, "Too many files"),
+        ({"files": [("image", ("a.png", png())), ("reference", ("r", b"x"))]}, 415, "reference is no picture"),
+    ],
+)
+def test_wrong_fields(options: dict[str, Any], status: int, told: str) -> None:
+    answer = send(**options)
+    assert answer.status_code == status, answer.text
+    assert told in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "told"),
+    [
+        ({}, b"", 415, "the Content-Type is 'not given'"),
+        ({"content_type": "application/octet-stream"}, png(), 415, "'application/octet-stream'"),
+        ({"content_type": "application/json"}, b"{}", 415, "'application/json'"),
+        ({"content_type": "multipart/form-data"}, b"--x", 400, "boundary"),
+        ({"content_type": "multipart/form-data; boundary=x"}, b"--y\r\nhm", 400, "not multipart/form-data"),
+        ({"content_type": "multipart/form-data; boundary=x"}, b"", 422, "0 file fields 'image'"),
+        ({"content_type": "multipart/form-data; boundary=x; charset=idna"}, b"", 422, "0 file fields 'image'"),
+        ({"content_type": "image/png", "content_encoding": "gzip"}, png(), 415, "the body is packed (gzip)"),
+        ({"content_type": "image/svg+xml"}, b"<svg/>", 415, "an SVG drawing"),
+        ({"content_type": "image/"}, b"", 422, "empty"),
+        ({"content_type": "IMAGE/PNG; a=b"}, png(), 200, ""),
+    ],
+)
+def test_odd_content_types(headers: dict[str, str], body: bytes, status: int, told: str) -> None:
+    answer = raw(body, query="", **headers)
+    assert answer.status_code == status, answer.text
+    assert told in (answer.json().get("error") or "")
+
+
+def test_a_charset_that_cannot_decode_a_name_is_no_500() -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="a..b\xff"\r\n\r\n1\r\n--x--\r\n'
+    for charset in ("idna", "punycode", "undefined", "rot13", "zlib", "nothing"):
+        answer = raw(body, content_type=f"multipart/form-data; boundary=x; charset={charset}")
+        assert answer.status_code in (400, 422), answer.text
+
+
+def test_every_request_is_in_the_log_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "requests.jsonl"
+
+    async def go() -> str:
+        async with house(log=path) as there:
+            await there.detect(headers={"X-Request-ID": "line-7"})
+            await there.detect(b"PK\x03\x04", headers={"X-Request-ID": "not <ok>"})
+            return (await there.client.get("/metrics")).text
+
+    figures = asyncio.run(go())
+    first, second = read_records(path, Entry)
+    assert (first.id, first.outcome, first.status, first.verdict, first.score) == (
+        "line-7",
+        "answered",
+        200,
+        "anomalous",
+        0.75,
+    )
+    assert first.sha256 == hashlib.sha256(png()).hexdigest()
+    assert first.ms > 0
+    assert (second.outcome, second.status, second.verdict) == ("not_an_image", 415, None)
+    assert second.id != "not <ok>"
+    assert 'iadr1_requests_total{outcome="answered"} 1.0' in figures
+    assert 'iadr1_requests_total{outcome="not_an_image"} 1.0' in figures
+    assert 'iadr1_verdicts_total{verdict="anomalous"} 1.0' in figures
+    assert 'iadr1_request_seconds_count{outcome="answered"} 1.0' in figures
+    assert "iadr1_queued 0.0" in figures
+    assert "iadr1_ready 1.0" in figures
+
+
+def test_an_unfinished_line_of_a_killed_server_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text(Entry(id="a", outcome="answered", status=200, ms=1.0).model_dump_json() + '\n{"id": "b", "ti')
+    send(world={"log": path})
+    assert [entry.outcome for entry in read_records(path, Entry)] == ["answered", "answered"]
+
+
+def test_other_addresses_and_methods_get_an_error_of_the_same_form() -> None:
+    async def go() -> list[httpx.Response]:
+        async with house() as there:
+            return [
+                await there.client.get("/nothing"),
+                await there.client.get("/v1/detect"),
+                await there.client.delete("/health"),
+            ]
+
+    answers = asyncio.run(go())
+    assert [answer.status_code for answer in answers] == [404, 405, 405]
+    assert all(set(answer.json()) == {"error", "hint"} for answer in answers)
+
+
+def test_the_interface_is_described_without_anybody_elses_server() -> None:
+    async def go() -> tuple[dict[str, Any], str, str]:
+        async with house(token="secret") as there:
+            page = await there.client.get("/docs")
+            api = (await there.client.get("/openapi.json")).json()
+            return api, page.text, page.headers["content-security-policy"]
+
+    api, page, policy = asyncio.run(go())
+    detect = api["paths"]["/v1/detect"]["post"]
+    assert detect["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/Detection")
+    assert set(detect["responses"]) >= {"401", "408", "413", "415", "422", "429", "502", "503", "504"}
+    assert "multipart/form-data" in detect["requestBody"]["content"]
+    assert detect["security"]
+    assert "POST /v1/detect" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("openapi", "")
+    assert policy == "default-src 'none'"
