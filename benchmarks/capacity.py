@@ -5,11 +5,12 @@
 
 The model: a photo takes the time to read its prompts and to write its answers on a card that is kept busy,
 
-    seconds = host + prompt tokens / prefill + steps * step_s + tokens written * row_s
+    seconds = host + questions * look + prompt tokens / prefill + steps * step_s + tokens written * row_s
 
-where a step gives each answer under way one token: answers written together share its fixed part, the reading of the
-weights. A server that fills each free place at once takes 1 / places steps for a token; the local engine, which writes
-the answers of a batch of photos together, as many as the longest of them has tokens.
+where looking at a photo takes the same whatever is asked about it, and a step gives each answer under way one token:
+answers written together share its fixed part, the reading of the weights. A server that fills each free place at once
+takes 1 / places steps for a token; the local engine, which writes the answers of a batch of photos together, takes as
+many for the batch as the longest of them has tokens.
 
 The check takes the rates from the engine on some photos, predicts the throughput of `iadr1 detect` on others and
 divides what it then measures by that. Seconds of the check are this process's own CPU time on one thread, since other
@@ -50,6 +51,7 @@ class Rates:
 
     Attributes:
         prefill: Prompt tokens read in a second, those of images included.
+        look_s: Seconds that a question takes besides: preparing and encoding its images.
         step_s: Seconds of a decoding step, however many answers are under way.
         row_s: Seconds more for each answer under way.
         host_s: Seconds that each photo takes besides: opening, hashing, writing its record.
@@ -58,6 +60,7 @@ class Rates:
     prefill: float
     step_s: float
     row_s: float = 0.0
+    look_s: float = 0.0
     host_s: float = 0.0
 
 
@@ -89,6 +92,7 @@ class Work:
         bad_answer: Tokens written about a bad one.
         recall: Share of bad products whose score is above the threshold.
         false_alarms: Share of good products whose score is.
+        spread: The longest answer of a batch, over the mean of its kind; for places that are not refilled.
     """
 
     score_tokens: float
@@ -97,6 +101,7 @@ class Work:
     bad_answer: float
     recall: float = 1.0
     false_alarms: float = 0.05
+    spread: float = 1.0
 
 
 def reasoned(mode: str, work: Work, bad: float) -> tuple[float, float]:
@@ -123,7 +128,7 @@ def steps_per_photo(work: Work, shares: tuple[float, float], places: Places) -> 
     """Decoding steps for each photo.
 
     Args:
-        work: What photos ask of the model; an answer is taken to be as long as the mean of its kind.
+        work: What photos ask of the model.
         shares: Of `reasoned`.
         places: How answers are written together.
     """
@@ -134,7 +139,7 @@ def steps_per_photo(work: Work, shares: tuple[float, float], places: Places) -> 
     only_good = (1 - bad) ** places.count - (1 - bad - good) ** places.count
     short, long = sorted((work.good_answer, work.bad_answer))
     longest = any_bad * long + only_good * short
-    return longest / places.count
+    return work.spread * longest / places.count
 
 
 def seconds_per_photo(mode: str, rates: Rates, work: Work, bad: float, places: Places) -> float:
@@ -143,7 +148,8 @@ def seconds_per_photo(mode: str, rates: Rates, work: Work, bad: float, places: P
     reading = (work.score_tokens + (bad_share + good_share) * work.think_tokens) / rates.prefill
     written = bad_share * work.bad_answer + good_share * work.good_answer
     steps = steps_per_photo(work, (bad_share, good_share), places)
-    return rates.host_s + reading + steps * rates.step_s + written * rates.row_s
+    looking = rates.look_s * ((work.score_tokens > 0) + bad_share + good_share)
+    return rates.host_s + looking + reading + steps * rates.step_s + written * rates.row_s
 
 
 def cost_per_million(seconds: float, *, price_per_hour: float) -> float:
@@ -307,7 +313,11 @@ def calibrate(folder: Path, bad: float, clock: Callable[[], float]) -> tuple[Rat
         recall=_mean(share[YES] > 0.5 for share, one in zip(shares, wrong, strict=True) if one),
         false_alarms=_mean(share[YES] > 0.5 for share, one in zip(shares, wrong, strict=True) if not one),
     )
-    return Rates((score_tokens + think_tokens) / (scoring + reading), step_s, row_s, host), work
+    expected = steps_per_photo(work, (_mean(wrong), 1 - _mean(wrong)), BATCHES)
+    work = replace(work, spread=steps / len(items) / expected)
+    token_s = (reading - scoring) / (think_tokens - score_tokens)
+    look_s = scoring / len(items) - token_s * score_tokens / len(items)
+    return Rates(1 / token_s, step_s, row_s, look_s, host), work
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -333,14 +343,16 @@ def print_check(count: int, clock: Callable[[], float]) -> None:
         photos(root / "rates", count, 0.25, first=0)
         rates, work = calibrate(root / "rates", 0.25, clock)
         print(
-            f"rates from {count} photos, 25 % bad: prefill {rates.prefill:,.0f} tokens/s, "
+            f"rates from {count} photos, 25 % bad: look {1000 * rates.look_s:.1f} ms, "
+            f"prefill {rates.prefill:,.0f} tokens/s, "
             f"step {1000 * rates.step_s:.2f} ms, {1000 * rates.row_s:.2f} ms more for each answer under way, "
             f"host {1000 * rates.host_s:.1f} ms a photo"
         )
         print(
             f"prompts {work.score_tokens:.0f} and {work.think_tokens:.0f} tokens, "
             f"answers {work.good_answer:.1f} (good) and {work.bad_answer:.1f} (bad), "
-            f"recall {work.recall:.2f}, false alarms {work.false_alarms:.2f}"
+            f"recall {work.recall:.2f}, false alarms {work.false_alarms:.2f}, "
+            f"the longest answer of a batch {work.spread:.2f} times its kind's mean"
         )
         print("\n| other photos | mode | predicted, 1/s | measured, 1/s | measured : predicted | reasoned about |")
         print("|---|---|---|---|---|---|")

@@ -65,9 +65,9 @@ class Process:
         fields = Path(f"/proc/{self.running.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def end(self) -> int:
-        """Stop it where it still runs; its exit code."""
-        if self.running.poll() is None:
+    def end(self, sent: signal.Signals | None) -> int:
+        """Stop it where no signal was sent yet; its exit code."""
+        if sent is None:
             self.running.send_signal(signal.SIGTERM)
         return self.running.wait(120)
 
@@ -141,7 +141,7 @@ def main() -> None:
                 print(f"ratio      {rate * wall / len(photos):.2f} of plain by wall time, {cpu / own:.2f} by CPU time")
                 times = np.percentile([1000 * one[2] for one in outcomes], (50, 95, 99))
                 print("latency    p50 {:.0f} ms, p95 {:.0f} ms, p99 {:.0f} ms".format(*times))
-            code = process.end()
+            code = process.end(stop)
             told = {entry.id for entry in read_records(process.log, Entry) if entry.outcome == "answered"}
         counts = Counter(outcome for outcome, _, _ in outcomes)
         missing = {key for outcome, key, _ in outcomes if outcome == "answered"} - told

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iadr1.errors import DataError, OutputError
+from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.records import (
     Defect,
     Prediction,
@@ -130,8 +130,11 @@ def test_root_is_the_option_then_the_sidecar_then_the_folder(tmp_path: Path) -> 
     meta_path(path).write_text(json.dumps({"root": "../images"}), encoding="utf-8")
     assert resolve_root(path).resolve() == images
     assert resolve_root(path, tmp_path) == tmp_path
-    with pytest.raises(DataError, match="not a folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         resolve_root(path, tmp_path / "nowhere")
+    meta_path(path).write_text('{"root": "moved"}', encoding="utf-8")
+    with pytest.raises(DataError, match="not a folder"):
+        resolve_root(path)
     meta_path(path).write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match="sidecar"):
         resolve_root(path)

@@ -26,6 +26,7 @@ from iadr1.cli import (
     recipes,
     rewards,
     score,
+    segmenter,
     serve,
     sft,
     train,
@@ -82,6 +83,7 @@ _add("pretrain", pretrain.pretrain, pretrain.EPILOG, keys=configs.PretrainConfig
 _add("ground", train.ground, train.GROUND_EPILOG, keys=configs.GroundConfig)
 _add("sft", sft.sft, sft.EPILOG, keys=configs.SftConfig)
 _add("train", train.train, train.TRAIN_EPILOG, keys=configs.TrainConfig)
+_add("train-segmenter", segmenter.train_segmenter, segmenter.EPILOG, keys=configs.SegmenterConfig)
 _add("completions", completions.completions, completions.EPILOG)
 _add("eval", evaluate.evaluate, evaluate.EPILOG, keys=configs.EvalConfig)
 _add("score", score.score, score.SCORE_EPILOG)

@@ -21,7 +21,8 @@ EPILOG = (
     "Example: `iadr1 prepare`, then `iadr1 eval mmad` asks the embedded model the seven question types and prints a "
     "table like the paper's Table 2; answers, figures, plots and report.html are written to runs/eval-mmad.\n\n"
     "Benchmarks: mmad and mvtec3d (multiple choice), iad (IAD-R1's yes/no with place and kind), detection (boxes of "
-    "defects), grounding (the box of a described region). Each has its protocol; `iadr1 protocols ls` lists all.\n\n"
+    "defects), grounding (the box of a described region). Each has its protocol; `iadr1 protocols ls` lists all. masks "
+    "asks no model: it measures a segmenter beside GrabCut and the plain box, on true boxes and moved ones.\n\n"
     "The tables of AnomalyR1, each with --model and --out, after `iadr1 prepare mmad --root /data/MMAD --out "
     "data/mmad.jsonl` (Table 4: `iadr1 prepare mvtec3d --root /data/mvtec_3d --out data/mvtec3d.jsonl`):\n\n"
     "Table 2: `iadr1 eval mmad`\n\n"
@@ -136,7 +137,6 @@ def _show_masks(result: MasksResult) -> None:
     from iadr1.reports.grid import to_rich
 
     terminal.out.print(to_rich(result.table))
-    terminal.say(result.table.note)
     for path in result.files:
         terminal.say(f"wrote     {path}")
 

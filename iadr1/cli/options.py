@@ -150,6 +150,15 @@ _KEY_TEXTS: Mapping[str, str] = {
     "muon_rate": "step size of Muon, for matrices; the other one is AdamW's",
     "whiten": "start the patch embedding from the pictures' principal components",
     "threads": "processor cores to use",
+    "shares": "how often each data file is drawn from, such as [2, 1]; equally where empty",
+    "width": "channels of the encoder's first stage",
+    "hidden": "channels of the mask decoder",
+    "context": "size of the crop shown of a box, in boxes",
+    "stretch": "how far the crop of a long box may be stretched",
+    "min_side": "smallest side of a crop, in pixels of the photo",
+    "jitter": "how far each side of a box is moved, as a share of the box's size",
+    "average": "decay of the running average of the weights, which is what is kept",
+    "log_steps": "steps between lines of the log",
     "vocabulary": "tokens of the tokenizer, besides the special ones",
     "vision_depth": "blocks of the vision tower",
     "vision_width": "width of the vision tower",
@@ -268,6 +277,8 @@ def _as_yaml(value: object) -> str:
         return "null"
     if value == "":
         return '""'
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_as_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -13,7 +13,7 @@ from iadr1.cli.options import option
 
 EPILOG = (
     "Example: `iadr1 prepare` writes data/ and images/ into the current folder: all that the other commands need for a "
-    "first look.\n\n"
+    "first look. `iadr1 prepare --variety 40000 --normal-share 0.45 --out DIR` draws a training set of any size.\n\n"
     "Benchmarks: mmad, mvtec3d; IAD-R1's six test sets dagm, dtd, mpdd, sdd, mvtec, visa (raw, or as published with "
     "--annotations); ds-mvtec, mvtec-loco, goodsad, btad, real-iad, deeppcb, magnetic-tile. Grounding: refcoco, "
     "refcoco+, refcocog. Chain of thought: expert-ad.\n\n"

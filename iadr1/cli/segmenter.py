@@ -11,7 +11,6 @@ from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.cli.options import key_values, option, split_words
 from iadr1.cli.recipes import find_recipe
-from iadr1.config.segmenting import SegmenterConfig
 
 EPILOG = (
     "Example: `iadr1 prepare --variety 10000 --normal-share 0`, then `iadr1 train-segmenter`, then `iadr1 detect "
@@ -19,7 +18,7 @@ EPILOG = (
     "after every save."
 )
 
-_CONFIG = SegmenterConfig
+_CONFIG = configs.SegmenterConfig
 
 
 def train_segmenter(

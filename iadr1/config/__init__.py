@@ -24,6 +24,7 @@ from iadr1.config.inspecting import (
 )
 from iadr1.config.pretraining import NewModelConfig, PretrainConfig
 from iadr1.config.running import RunConfig
+from iadr1.config.segmenting import SegmenterConfig
 
 __all__ = [
     "SERVER_FIELDS",
@@ -38,6 +39,7 @@ __all__ = [
     "PrepareConfig",
     "PretrainConfig",
     "RunConfig",
+    "SegmenterConfig",
     "ServeConfig",
     "SftConfig",
     "TrainConfig",

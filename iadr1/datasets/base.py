@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iadr1.datasets.files import Files, Missing
+from iadr1.errors import ImageError
 from iadr1.licences import permits_commercial
 from iadr1.records import Sample
 
@@ -60,5 +61,13 @@ class Source:
         return permits_commercial(self.licence)
 
     def read(self, root: Path, *, missing: Missing = "error", **options: Any) -> Iterator[Sample]:
-        """The samples of a folder; `options` as the set's `scan` takes them."""
-        return self.scan(Files(root, missing=missing), **options)
+        """The samples of a folder; `options` as the set's `scan` takes them.
+
+        Raises:
+            ImageError: At the end, where masks, or photos that are references, cannot be read.
+        """
+        files = Files(root, missing=missing)
+        yield from self.scan(files, **options)
+        if files.broken:
+            path, why = next(iter(sorted(files.broken.items())))
+            raise ImageError(f"{len(files.broken)} photos cannot be used, the first: {why}", where=path)

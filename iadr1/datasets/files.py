@@ -12,7 +12,7 @@ from iadr1.datasets.layout import make_sample
 from iadr1.datasets.regions import Region, regions
 from iadr1.errors import DataError, ImageError
 from iadr1.geometry import Size
-from iadr1.images import hash_and_size, image_size, open_mask
+from iadr1.images import hash_and_size, open_mask
 from iadr1.records import Sample
 
 Missing = Literal["error", "skip", "keep"]
@@ -87,7 +87,7 @@ class Files:
         facts: What an earlier run learned about the files.
 
     Attributes:
-        broken: File -> why it cannot be read; its samples are left out, and it is no sample's reference.
+        broken: Image -> why it, or a mask of it, cannot be read; its samples are left out.
     """
 
     def __init__(self, root: Path, *, missing: Missing = "error", facts: Facts | None = None) -> None:
@@ -171,16 +171,12 @@ class Files:
 
     def usable(self, path: str) -> bool:
         """Whether an image that is there can be read, as far as its header tells; one that cannot is in `broken`."""
-        if path in self.broken:
-            return False
-        entry = self.facts.entry(path, self.root / path)
-        if "size" not in entry:
+        if path not in self.broken:
             try:
-                entry["size"] = image_size(self.root / path)
+                self.image(path)
             except ImageError as error:
                 self.broken[path] = error.message
-                return False
-        return True
+        return path not in self.broken
 
     def image(self, path: str) -> ImageFacts:
         """Hash and size of an image; the file is opened once, and only its header is decoded.
@@ -213,8 +209,7 @@ class Files:
         """A `Sample` from its fields, by the rule for absent files; its image and references must have been added.
 
         An absent image: None where samples are skipped, marked `missing` where they are kept. Absent references are
-        left out where samples are skipped, and stay named where they are kept. None also for an image that is there
-        and cannot be read; such references are left out.
+        left out where samples are skipped, and stay named where they are kept.
 
         Raises:
             DataError: A field is not what a sample needs; `where` says in which record.
@@ -223,10 +218,6 @@ class Files:
             if self.missing == "skip":
                 return None
             fields["missing"] = True
-        elif not self.usable(fields["image"]):
-            return None
-        for name in ("references", "similar_references"):
-            fields[name] = tuple(path for path in fields.get(name, ()) if not self.has(path) or self.usable(path))
         if self.missing == "skip":
             for name in ("references", "similar_references"):
                 fields[name] = tuple(path for path in fields.get(name, ()) if self.has(path))

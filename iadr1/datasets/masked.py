@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iadr1 import parallel
 from iadr1.datasets.files import Files
@@ -53,14 +53,21 @@ def yes_no(
 
     Raises:
         DataError: Files are missing or lead out of the root, a mask has another size than its image.
-        ImageError: A mask cannot be read.
+
+    A photo whose mask cannot be read is left out, and so is a reference that cannot; `files.broken` says why.
     """
     for photo in photos:
         for path in (photo.path, *photo.references, *photo.masks):
             files.add(path, where=photo.path)
     files.check(hint=f"expected {tree}")
 
+    # Those that are samples as well are opened anyway; each is looked at once, before all photos that name it.
+    own = {photo.path for photo in photos if files.has(photo.path)}
+    shown = dict.fromkeys(path for photo in photos for path in photo.references if path in own)
+    good = dict(zip(shown, parallel.ordered(files.usable, shown), strict=True))
+
     def sample(photo: Photo) -> Sample | None:
+        photo = replace(photo, references=tuple(path for path in photo.references if good.get(path, True)))
         return _sample(files, photo, dataset=dataset, licence=licence, source=source)
 
     for found in parallel.ordered(sample, photos):
@@ -72,8 +79,6 @@ def _sample(files: Files, photo: Photo, *, dataset: str, licence: str, source: s
     if files.missing == "skip" and not all(map(files.has, photo.masks)):
         return None
     defects = photo.defects
-    if files.has(photo.path) and not files.usable(photo.path):
-        return None
     if photo.kind is not None and not defects:
         try:
             defects = mask_defects(files, photo.masks, photo.kind, image=photo.path, threshold=photo.threshold)

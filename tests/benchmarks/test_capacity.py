@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("transformers")
@@ -19,7 +21,7 @@ from benchmarks.capacity import (
     steps_per_photo,
 )
 
-RATES = Rates(prefill=1000.0, step_s=0.08, row_s=0.002, host_s=0.01)
+RATES = Rates(prefill=1000.0, step_s=0.08, row_s=0.002, look_s=0.03, host_s=0.01)
 TEN = Places(10)
 """A token takes 80 ms / 10 places + 2 ms = 10 ms."""
 WORK = Work(
@@ -42,10 +44,12 @@ def test_who_is_reasoned_about(mode: str, bad: float, shares: tuple[float, float
 
 
 def test_seconds_of_a_photo_by_hand() -> None:
-    assert seconds_per_photo("direct", RATES, WORK, 0.5, TEN) == pytest.approx(0.01 + 0.1)
-    assert seconds_per_photo("think", RATES, WORK, 0.5, TEN) == pytest.approx(0.01 + 0.1 + 0.2 + 0.5 * 0.5 + 0.5 * 0.2)
+    assert seconds_per_photo("direct", RATES, WORK, 0.5, TEN) == pytest.approx(0.01 + 0.03 + 0.1)
+    assert seconds_per_photo("think", RATES, WORK, 0.5, TEN) == pytest.approx(
+        0.01 + 0.03 + 0.1 + 0.03 + 0.2 + 0.5 * 0.5 + 0.5 * 0.2
+    )
     bad, good = 0.5 * 0.8, 0.5 * 0.1
-    expected = 0.01 + 0.1 + (bad + good) * 0.2 + bad * 0.5 + good * 0.2
+    expected = 0.01 + 0.03 + 0.1 + (bad + good) * (0.03 + 0.2) + bad * 0.5 + good * 0.2
     assert seconds_per_photo("two-pass", RATES, WORK, 0.5, TEN) == pytest.approx(expected)
 
 
@@ -58,6 +62,7 @@ def test_a_batch_ends_with_its_longest_answer() -> None:
     none, no_bad = 0.25**4, 0.5**4
     expected = (1 - no_bad) * 50 + (no_bad - none) * 20
     assert steps_per_photo(WORK, (bad, good), batch) == pytest.approx(expected / 4)
+    assert steps_per_photo(replace(WORK, spread=1.5), (bad, good), batch) == pytest.approx(1.5 * expected / 4)
     assert steps_per_photo(WORK, (bad, good), Places(4)) == pytest.approx((bad * 50 + good * 20) / 4)
 
 
@@ -98,10 +103,10 @@ def test_references_cost_as_much_as_the_photo() -> None:
 def test_the_table_has_a_row_for_each_share() -> None:
     lines = capacity.table(RATES, WORK, TEN, price_per_hour=3.6, shares=(0.0, 0.5))
     assert len(lines) == 4
-    direct = 1 / 0.11
-    two_pass, think = 1 / (0.11 + 0.1 * 0.4), 1 / (0.11 + 0.4)
+    direct = 1 / 0.14
+    two_pass, think = 1 / (0.14 + 0.1 * 0.43), 1 / (0.14 + 0.43)
     assert lines[2] == (
-        f"| 0 % | {direct:.3g} | {two_pass:.3g} | {think:.3g} | {two_pass / think:.2f} | 110 / 150 / 510 |"
+        f"| 0 % | {direct:.3g} | {two_pass:.3g} | {think:.3g} | {two_pass / think:.2f} | 140 / 183 / 570 |"
     )
     assert lines[3].startswith("| 50 % |")
     assert all(line.endswith("| - |") for line in capacity.table(RATES, WORK, TEN, shares=(0.1,))[2:])

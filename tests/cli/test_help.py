@@ -8,10 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import iadr1
@@ -207,3 +208,29 @@ def test_no_option_text_is_left_over() -> None:
         for field in dataclasses.fields(kind)
     }
     assert set(options._TEXTS) <= fields
+
+
+def command_paths() -> list[tuple[str, ...]]:
+    def walk(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield path
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from walk(inner, (*path, name))
+
+    return list(walk(get_command(app), ()))
+
+
+@pytest.mark.parametrize("columns", [80, 110])
+def test_no_help_is_cut(columns: int) -> None:
+    for words in command_paths():
+        environment = {**PLAIN, "COLUMNS": str(columns)}
+        text = CliRunner().invoke(app, [*words, "--help"], env=environment, prog_name="iadr1").output
+        assert "…" not in text, words
+        assert max(map(len, text.splitlines())) <= columns, words
+
+
+def test_keys_stay_a_list_on_80_columns() -> None:
+    text = CliRunner().invoke(app, ["train", "--help"], env={**PLAIN, "COLUMNS": "80"}, prog_name="iadr1").output
+    assert "(default: data/fewshot.jsonl)" in " ".join(text.split())
+    lines = text.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("  top_p="))
+    assert lines[place].index("answers are drawn") == lines[place + 1].index("this joint")

@@ -217,7 +217,7 @@ def test_cp_copies_and_overwrites_nothing(
         assert (tmp_path / target).read_bytes() == find_recipe("tiny-sft").read_bytes()
     (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")
     code, _, err = call(capsys, "recipes", "cp", "tiny-sft", "mine.yaml")
-    assert (code, err) == (1, "error: mine.yaml: the file is there already (name another file)\n")
+    assert (code, err) == (2, "error: mine.yaml: the file is there already (name another file)\n")
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == "mine"
     code, _, err = call(capsys, "recipes", "cp", "tiny-sft", "nowhere/mine.yaml")
     assert code == 1

@@ -101,7 +101,7 @@ def test_one_value_throughout_is_said_to_teach_nothing(tmp_path: Path) -> None:
 
 
 def test_errors_name_the_reward_and_the_line(answers: Path) -> None:
-    with pytest.raises(UsageError, match="no reward 'raom'; did you mean 'roam'?"):
+    with pytest.raises(UsageError, match=r"no reward 'raom'; did you mean 'roam'\?"):
         call("try", "raom", answers)
     with answers.open("a", encoding="utf-8") as file:
         file.write('{"completion": 5, "solution": "B"}\n')

@@ -32,6 +32,7 @@ from iadr1.datasets.synthetic.product import Product, Setup
 from iadr1.datasets.synthetic.questions import phrases, questions
 from iadr1.datasets.synthetic.training import POOL, Settings, draw, draw_defects, photo
 from iadr1.datasets.synthetic.variety.camera import unsteady
+from iadr1.datasets.synthetic.variety.outlines import opening, outline
 from iadr1.datasets.synthetic.workpiece import Workpiece
 from iadr1.geometry import location_word, mask_box
 
@@ -160,6 +161,21 @@ def test_every_second_reference_shows_another_piece(monkeypatch: pytest.MonkeyPa
     shown.clear()
     render("linen", 0, size=96).reference.any()
     assert shown == [False]
+
+
+def test_no_outline_or_opening_is_six_sided() -> None:
+    """Six equal sides are the held-out nut's: what repeats after a sixth of a turn is round or has 12, 18, 24 teeth."""
+    theta = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
+    u, v = 50.0 * np.cos(theta)[None, :], 50.0 * np.sin(theta)[None, :]
+    shapes = 0
+    for seed, draw_shape in itertools.product(range(300), (outline, opening)):
+        rng = np.random.default_rng(seed)
+        away = draw_shape(Setup(112, rng, rng, 0.0, (0.0, -1.0), rng), 50.0)(u, v)[0]
+        angular = np.ptp(away) > 1.0
+        repeats = {n for n in (6, 12, 18, 24) if np.allclose(away, np.roll(away, 720 // n), atol=0.01)}
+        assert not angular or repeats != {6}
+        shapes += bool(angular)
+    assert shapes > 300
 
 
 def test_plans_have_the_share_asked_for_and_several_defects() -> None:

@@ -83,7 +83,7 @@ def test_a_drill_names_every_options_letter_and_asks_for_the_last(made: Any) -> 
     for seed in range(20):
         drill = made.lessons.drill(random.Random(seed))
         assert made._slot not in drill.prompt
-        options = dict(re.findall(r"^([A-D])\. (.*)$", decode(drill.prompt), re.MULTILINE))
+        options = dict(re.findall(r"^([A-D])\. (.*?)(?:<\|im_end\|>)?$", decode(drill.prompt), re.MULTILINE))
         named = re.findall(r"This is (.*?) \(([A-D])\)\.", decode(drill.target))
         assert {letter: text for text, letter in named} == options
         assert len(options) == 4

@@ -104,7 +104,7 @@ def test_cp_overwrites_nothing_and_copies_no_rubbish(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")
     code, _, err = call(capsys, "cp", "mmad", "mine.yaml")
-    assert (code, err) == (1, "error: mine.yaml: the file is there already (name another file)\n")
+    assert (code, err) == (2, "error: mine.yaml: the file is there already (name another file)\n")
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == "mine"
     code, _, err = call(capsys, "cp", "mine.yaml", "other.yaml")
     assert (code, err) == (2, "error: mine.yaml: a protocol is a list of 'key: value' lines\n")

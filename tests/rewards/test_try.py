@@ -207,7 +207,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_there_or_empty_or_the_same(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read the file"):
+    with pytest.raises(UsageError, match="no file"):
         try_reward("roam", tmp_path / "none.jsonl")
     path = write(tmp_path, "")
     with pytest.raises(DataError, match="the file holds no line"):

@@ -213,6 +213,16 @@ class Narrow(FakeEngine):
         self.profile = type(self.profile)("qwen2_5_vl", self.profile.box_space, 28, 3136, 12544)
 
 
+def test_references_count_for_the_pixels_of_a_request() -> None:
+    large = _claims(7000, 7000)
+    files = [("image", ("a.png", large)), ("reference", ("g.png", large)), ("reference", ("h.png", large))]
+    answer = send(files=files)
+    assert (answer.status_code, answer.json()["error"]) == (
+        413,
+        "photo and references have 147 million pixels together, above the limit of 100",
+    )
+
+
 def test_an_animation_is_refused() -> None:
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
     answer = send(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,6 +149,22 @@ def test_a_calibration_is_for_one_model_and_one_way_of_asking(good: Path) -> Non
     with pytest.raises(UsageError, match=r"--threshold 0\.3 would not be read: the calibration has one"):
         _detect(good, ByName(), threshold=0.3)
     assert not (good.parent / "out").exists()
+
+
+def test_with_tiles_it_is_for_these_tiles_only(good: Path) -> None:
+    class AnyLook(ByName):
+        """Scores a tile as its photo."""
+
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            whole = [dataclasses.replace(request, id=request.id.partition("#")[0]) for request in requests]
+            return super().probabilities(whole, words)
+
+    found = calibrate.run(_config(good, fpr=0.1, tiles="2x2"), engine=AnyLook()).calibration
+    for tiles in ("off", "auto", "2x3"):
+        with pytest.raises(UsageError, match=rf"asked about as {found.digest}, .* --shots and --tiles of this run"):
+            _detect(good, AnyLook(), tiles=tiles)
+    records = _detect(good, AnyLook(), tiles="2x2")
+    assert {(record.tiles, record.threshold) for record in records.values()} == {(5, 0.36)}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from iadr1.errors import ModelError, OutputError, UsageError
+from iadr1.errors import ModelError, UsageError
 from iadr1.masks.sam2 import Sam2Segmenter
 from iadr1.stages.model import convert_sam2 as module
 from iadr1.stages.model.convert_sam2 import SIZES, Architecture, convert_sam2, rename

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import iadr1
 from iadr1.config import DetectConfig
 from iadr1.errors import UsageError
 from iadr1.models import LoadOptions, ServerOptions
@@ -119,6 +121,21 @@ def test_the_report_says_how_verdicts_were_drawn(images: Path) -> None:
     protocol = next(iter(read_records(summary.out / "detections.jsonl", Detection))).protocol
     assert run["asked"] == protocol
     assert f"<dd>{protocol}</dd>" in text
+    head = run["report_head"]
+    assert head["Versions"].startswith(f"iadr1 {iadr1.__version__}, Python 3.")
+    assert "numpy " in head["Versions"]
+    assert head["Licences"] == "model: unknown"
+    assert "Date" not in head, "the report says when it was written"
+
+
+def test_the_report_says_under_which_licences(images: Path) -> None:
+    engine = FakeEngine(model="Qwen/Qwen2.5-VL-3B-Instruct")
+    engine.profile = dataclasses.replace(engine.profile, licence="Qwen Research")
+    config = _config(images, masks=True, mode="think")
+    text = (detect.run(config, engine=engine).out / "report.html").read_text(encoding="utf-8")
+    assert "<dd>model: Qwen Research; masks: Apache-2.0 (OpenCV, no weights)</dd>" in text
+    detect.run(dataclasses.replace(config, overwrite=True), engine=FakeEngine(model="tiny"))
+    assert "<dd>model: Apache-2.0 (part of iadr1); masks" in (config.out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_served_model_scores_reasons_and_refuses_photo_by_photo(images: Path) -> None:

@@ -164,7 +164,6 @@ def test_no_data(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ("samples", "benchmark", "message"),
     [
         ([sample("a1"), sample("a1")], "mmad", "occurs twice"),
-        ([sample("a1")], "iad", "task is 'choice'"),
         ([sample("a1", question_type="Anomaly Detection", is_anomalous=None)], "mmad", "anomalous"),
         ([sample("a1", question_type="Colour")], "mmad", r"sample 1 \('a1'\): its subtask 'Colour' is none of MMAD's"),
         ([expression("a1", ).model_copy(update={"defects": ()})], "grounding", "no box"),
@@ -176,6 +175,13 @@ def test_unfit_samples(world: World, samples: list[Sample], benchmark: str, mess
     settings = {"shots": 1} if benchmark == "iad" else {}
     with pytest.raises(DataError, match=message):
         world.run(FakeEngine(), benchmark, **settings)
+    assert not world.out.exists()
+
+
+def test_samples_of_another_task_are_a_wrong_call(world: World) -> None:
+    write_records(world.data, [sample("a1")])
+    with pytest.raises(UsageError, match="its task is 'choice', the benchmark asks 'anomaly'"):
+        world.run(FakeEngine(), "iad")
     assert not world.out.exists()
 
 

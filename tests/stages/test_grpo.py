@@ -244,7 +244,7 @@ def test_a_reward_that_gives_no_number_stops_the_run(config: TrainConfig, reward
         ({"data": Path("nowhere.jsonl")}, UsageError, "no samples file 'nowhere.jsonl' ('iadr1 prepare'"),
         ({"model": "no/such/model"}, ModelError, "no model 'no/such/model'"),
         ({"shots": 2}, DataError, "sample 's0' has 1 references, shots=2 asks for more"),
-        ({"out": Path("samples.jsonl")}, OutputError, "not a folder"),
+        ({"out": Path("samples.jsonl")}, UsageError, "not a folder"),
         ({"lr_schedule": "zigzag"}, UsageError, "no lr_schedule 'zigzag' (known: constant, constant_with_warmup"),
         ({"lr_schedule": "cosine_with_min_lr"}, UsageError, "no lr_schedule 'cosine_with_min_lr'"),
         ({"epsilon_high": -1.0}, UsageError, "epsilon_high is -1.0, it must be at least epsilon (0.2) and finite"),

@@ -349,13 +349,13 @@ def test_a_root_elsewhere_and_an_absent_one(write: Write, tmp_path: Path) -> Non
     path = path.rename(moved / "s.jsonl")
     assert {f.kind for f in findings(path)} == {"file"}
     assert findings(path, root=tmp_path) == []
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         check.run(path, root=tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("stage", [check.run, stats.run, lambda path: licences.run([path])])
 def test_an_absent_and_an_empty_file_are_errors(stage: Callable[[Path], object], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read the file"):
+    with pytest.raises(UsageError, match="no file"):
         stage(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(DataError, match="the file holds no sample"):

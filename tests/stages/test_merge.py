@@ -16,7 +16,7 @@ from PIL import Image
 
 from iadr1 import leaks
 from iadr1.config import SftConfig
-from iadr1.errors import ModelChoiceError, ModelError, OutputError, UsageError
+from iadr1.errors import ModelChoiceError, ModelError, UsageError
 from iadr1.models import Request, load_engine, resolve_model
 from iadr1.prompts import render_prompt
 from iadr1.records import Sample, write_records

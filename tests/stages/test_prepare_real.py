@@ -18,9 +18,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import iadr1
 from iadr1 import cli, images, leaks
+from iadr1.cli.app import app
 from iadr1.config import PrepareConfig
 from iadr1.datasets import SOURCES
 from iadr1.errors import DataError, OutputError, UsageError
@@ -439,3 +441,30 @@ def test_the_table_describes_every_source() -> None:
     unknown = {name for name, source in SOURCES.items() if source.commercial is None}
     assert unknown == {"dagm", "dtd", "goodsad", "deeppcb", "magnetic-tile", "expert-ad",
                        "refcoco", "refcoco+", "refcocog"}  # fmt: skip
+
+
+def test_unreadable_photos_and_masks_are_left_out_and_named(tmp_path: Path) -> None:
+    root = tmp_path / "pump"
+    for name in ("good/001.png", "good/002.png", "good/003.png", "dent/004.png", "dent/005.png"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), "grey").save(path)
+    masks = root / "ground_truth" / "dent"
+    masks.mkdir(parents=True)
+    Image.new("L", (40, 30), 255).save(masks / "004_mask.png")
+    (masks / "005_mask.png").write_bytes(b"")
+    (root / "good" / "001.png").write_bytes(b"")
+    words = ["prepare", "folder", "--root", str(root), "--out", str(tmp_path / "pump.jsonl")]
+    result = CliRunner().invoke(app, words, prog_name="iadr1")
+    assert result.exit_code == 1
+    samples = list(read_records(tmp_path / "pump.jsonl", Sample))
+    assert [sample.id for sample in samples] == ["dent/004.png", "good/002.png", "good/003.png"]
+    # The first good photo would be everybody's reference.
+    assert "good/001.png" not in {path for sample in samples for path in sample.references}
+    assert "error: good/001.png: the file is empty" in result.stderr
+    assert "error: dent/005.png: " in result.stderr
+    assert "2 files cannot be read; their samples are left out" in result.stderr
+    (root / "good" / "001.png").unlink()
+    (root / "dent" / "005.png").unlink()
+    (masks / "005_mask.png").unlink()
+    assert CliRunner().invoke(app, words, prog_name="iadr1").exit_code == 0

@@ -670,3 +670,19 @@ def test_a_prediction_has_the_fields_that_scoring_reads(run: Run) -> None:
     """The narrow readers accept what the records write."""
     file = run.write()
     assert len(list(read_records(file, Prediction))) == len(list(read_records(run.data, Sample))) == 9
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("detect", "made by 'iadr1 detect' and holds no answers .'iadr1 export' writes"),
+        ("train", "made by 'iadr1 train' and holds no answers .'iadr1 eval BENCHMARK --model .*run/model' asks"),
+        ("other", "made by 'iadr1 other' and holds no answers .score takes the folder of 'iadr1 eval'"),
+    ],
+)
+def test_the_folder_of_another_command_says_whose_it_is(tmp_path: Path, command: str, told: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"command": command}), encoding="utf-8")
+    with pytest.raises(UsageError, match=told):
+        score(folder, ScoreSettings())

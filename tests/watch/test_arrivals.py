@@ -78,7 +78,16 @@ def test_temporary_names(name: str, temporary: bool) -> None:
 
 
 def test_sub_folders_are_watched_and_what_is_no_photo_is_left_out(tmp_path: Path) -> None:
-    for name in ("b.png", "cat/deep/a.PNG", ".hidden/a.png", "quarantine/a.png", "~x/a.png", "c.txt", "d.part.png", "png"):
+    for name in (
+        "b.png",
+        "cat/deep/a.PNG",
+        ".hidden/a.png",
+        "quarantine/a.png",
+        "~x/a.png",
+        "c.txt",
+        "d.part.png",
+        "png",
+    ):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         photo(tmp_path / "x.png").rename(path)

@@ -106,7 +106,7 @@ def _quiet(name: str) -> None:
 
 def _before_loading(config: DoctorConfig) -> list[Row]:
     """The model's files and how it would run; a row `model` where there is nothing to be loaded."""
-    if config.engine != "local":
+    if config.engine not in ("local", "vllm"):
         return []
     place: list[Path | None] = []
 
@@ -120,7 +120,8 @@ def _before_loading(config: DoctorConfig) -> list[Row]:
 
     row = attempt("model", "model", find)
     folder = place[0] if place else None
-    return [row, *(folder_rows(folder) if folder is not None else []), *running_rows(config)]
+    rows = [row, *(folder_rows(folder) if folder is not None else [])]
+    return [*rows, *running_rows(config)] if config.engine == "local" else rows
 
 
 def _at_work(

@@ -53,7 +53,8 @@ def check_folder(out: Path, *, sharded: bool) -> None:
 
     Raises:
         OutputError: It, or a folder it would be made in, may not be written to.
-        UsageError: It is a file or would be made in one; it holds another command's run, or a whole run where a shard is to be put in.
+        UsageError: It is a file or would be made in one, holds another command's run, or a whole run where a shard is
+            to be put in.
     """
     nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not nearest.is_dir():

@@ -1,4 +1,4 @@
-"""`iadr1 eval masks`: a segmenter beside GrabCut and the plain box, on defects whose masks are known. No model is asked.
+"""`iadr1 eval masks`: a segmenter beside GrabCut and the plain box, where masks are known. No model is asked.
 
 Each segmenter gets the true boxes, and the same boxes with every side moved by up to 15 % of the box's width or height,
 as a model's boxes are never exact. Its masks go through the clean-up chain of `detect`. The truth of a defect is the

@@ -133,6 +133,8 @@ def _completed(samples: Iterable[Sample], files: Files) -> Iterator[Sample]:
     def complete(group: list[Sample]) -> list[Sample]:
         if group[0].missing:
             return group
+        if not files.usable(group[0].image):
+            return []
         facts = files.image(group[0].image)
         update = {"image_sha256": facts.sha256, "image_size": facts.size}
         return [sample.model_copy(update=update) for sample in group]

@@ -15,7 +15,7 @@ from iadr1.stages.pretrain.scenes import Scene, Scenes
 _GROUNDING_SHARE = 0.3
 """Of the second lessons of images that have referring expressions."""
 _BARE_SHARE = 0.7
-"""Of the drills that hold the options alone: a look-up over a short distance is learned first, and costs half as much."""
+"""Of the drills that hold the options alone: a look-up over a short distance is learned first, at half the cost."""
 _POOL_IMAGES = 1500
 """Images whose options the drills draw from."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iadr1.config.segmenting import SegmenterConfig
+from iadr1.config import SegmenterConfig
 from iadr1.errors import MissingExtraError
 from iadr1.masks.boxcrop import BoxCrop
 from iadr1.provenance import write_run

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from iadr1.config.segmenting import SegmenterConfig
+from iadr1.config import SegmenterConfig
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.provenance import describe, digest, plain, write_run
 

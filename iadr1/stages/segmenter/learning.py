@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iadr1.config.segmenting import SegmenterConfig
+from iadr1.config import SegmenterConfig
 from iadr1.errors import DataError, OutputError
 from iadr1.stages.segmenter.batches import Batch
 from iadr1.stages.segmenter.network import ask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iadr1.config.segmenting import SegmenterConfig
+from iadr1.config import SegmenterConfig
 from iadr1.errors import UsageError
 
 _AT_LEAST = {

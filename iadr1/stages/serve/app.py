@@ -23,13 +23,14 @@ from starlette.requests import ClientDisconnect
 import iadr1
 from iadr1.errors import OutputError
 from iadr1.records import Detection
+from iadr1.stages.inspection.loading import BATCH_PIXELS
 from iadr1.stages.serve import interface, pictures
 from iadr1.stages.serve.attempts import attempt
 from iadr1.stages.serve.desk import Desk, Visit
 from iadr1.stages.serve.interface import Health
 from iadr1.stages.serve.metrics import Metrics
 from iadr1.stages.serve.page import page
-from iadr1.stages.serve.refusals import RefusedError, not_an_image, problem
+from iadr1.stages.serve.refusals import RefusedError, not_an_image, problem, too_large
 from iadr1.stages.serve.request_log import Entry, RequestLog
 from iadr1.stages.serve.uploads import Upload, read_upload
 
@@ -163,7 +164,11 @@ def _look(upload: Upload, max_pixels: int) -> tuple[str, int]:
     """SHA-256 of the photo, and the pixels of photo and references, by their headers."""
     wide, high = pictures.check_header(upload.photo, what="image", max_pixels=max_pixels)
     sizes = [pictures.check_header(one, what="reference", max_pixels=max_pixels) for one in upload.references]
-    return pictures.sha256(upload.photo), wide * high + sum(width * height for width, height in sizes)
+    pixels = wide * high + sum(width * height for width, height in sizes)
+    if sizes and pixels > max(max_pixels, BATCH_PIXELS):
+        told = f"photo and references have {pixels / 1e6:.0f} million pixels together"
+        raise too_large(f"{told}, above the limit of {max(max_pixels, BATCH_PIXELS) / 1e6:g}", "send fewer or smaller")
+    return pictures.sha256(upload.photo), pixels
 
 
 def create_app(desk: Desk, metrics: Metrics, *, token: str | None = None, log: RequestLog | None = None) -> FastAPI:

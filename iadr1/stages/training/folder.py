@@ -65,8 +65,8 @@ def open_run(command: str, config: RunConfig) -> dict[str, Any]:
         weights are gone is `running` again, since its last checkpoint holds them.
 
     Raises:
-        UsageError: `config.out` is a file, the folder belongs to another run or holds what is not this run's, another process is at work in
-            it, or the weights of a finished run are gone and cannot be had back.
+        UsageError: `config.out` is a file, the folder belongs to another run or holds what is not this run's, another
+            process is at work in it, or the weights of a finished run are gone and cannot be had back.
         OutputError: `config.out` cannot be written to.
     """
     if config.out.exists() and not config.out.is_dir():

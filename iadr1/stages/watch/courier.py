@@ -82,7 +82,8 @@ class Courier:
             try:
                 entry = self._outbox.next(kind)
             except DataError as error:
-                self._tell(str(error))
+                self.trouble = str(error)
+                self._note(f"{kind}: {error}; nothing more is sent until the next start")
                 return None
             with self._outbox.changed:
                 if self._deadline is not None and (entry is None or time.monotonic() >= self._deadline):

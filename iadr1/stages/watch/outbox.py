@@ -100,7 +100,7 @@ class Outbox:
             kind: sum(1 for _ in self._entries(offset, committed)) for kind, offset in self._read_to.items()
         }
         if kinds:
-            self._save()
+            self._save(self._cursors)
 
     def announce(self, committed: int, written: list[Detection]) -> None:
         """There are more records; they have been written through to the disk."""
@@ -176,13 +176,13 @@ class Outbox:
                 return
             before = self._cursors.sinks[kind]
             place = _Place(offset=entry.end, delivered=before.delivered + delivered, refused=before.refused + refused)
-            self._cursors = self._cursors.model_copy(update={"sinks": {**self._cursors.sinks, kind: place}})
-            self._save()
+            self._save(self._cursors.model_copy(update={"sinks": {**self._cursors.sinks, kind: place}}))
             self._waiting[kind] -= 1
             self._read_to[kind] = entry.end
 
-    def _save(self) -> None:
-        write_text_atomic(self._path, self._cursors.model_dump_json(indent=2) + "\n")
+    def _save(self, cursors: _Cursors) -> None:
+        write_text_atomic(self._path, cursors.model_dump_json(indent=2) + "\n")
+        self._cursors = cursors
 
     def close(self) -> None:
         """Write nothing any more."""

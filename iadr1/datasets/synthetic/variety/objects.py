@@ -218,12 +218,27 @@ def _letters(setup: Setup, u: Grid, v: Grid, high: float) -> Grid:
 
 
 def _bored(setup: Setup, rgb: Rgb, holes: Grid) -> Planes:
-    """Picture of blind holes: dark, at times with the rings of a thread."""
-    grey = 1.0 + 0.2 * _slope(setup, holes)
-    if chance(setup, 0.5):
-        grey += setup.between(0.15, 0.6) * np.sin(holes / (setup.between(0.5, 1.2) * setup.scale))
-    deep = setup.between(0.2, 0.45)
+    """Picture of blind holes and of the walls of holes: dark, at times with the rings of a thread."""
+    grey = 1.0 + setup.between(-0.3, 0.3) * _slope(setup, holes)
+    if chance(setup, 0.6):
+        grey += setup.between(0.15, 0.7) * np.sin(holes / (setup.between(0.4, 1.2) * setup.scale))
+    deep = setup.between(0.2, 0.65)
     return tinted((deep * rgb[0], deep * rgb[1], deep * rgb[2]), grey)
+
+
+def _rims(setup: Setup, holes: Grid) -> Grid:
+    """Change of brightness around holes: a sunk or raised collar, and a thin bright or dark rim."""
+    grey: Grid = np.zeros_like(holes)
+    facing = _slope(setup, holes)
+    if chance(setup, 0.4):
+        collar = unit(1.0 - holes / (setup.between(3.0, 14.0) * setup.scale))
+        grey += collar * (setup.between(-0.3, 0.12) + setup.between(-0.35, 0.35) * facing)
+    if chance(setup, 0.3):
+        step = setup.between(3.0, 12.0) * setup.scale
+        grey += setup.between(-0.2, 0.2) * cover(holes - step) + 0.25 * band(holes - step, setup.scale) * facing
+    if chance(setup, 0.3):
+        grey += setup.between(-0.35, 0.35) * band(holes, setup.between(1.0, 2.5) * setup.scale)
+    return grey
 
 
 def _object(setup: Setup, finish: Finish) -> Product:
@@ -241,6 +256,8 @@ def _object(setup: Setup, finish: Finish) -> Product:
     bevel = finish.bevel * setup.between(0.3, 1.2)
     grey += bevel * _slope(setup, outer) * unit(1.0 + outer / wide)
     grey -= 0.8 * bevel * _slope(setup, holes) * unit(1.0 - holes / (0.7 * wide)) * (holes > -1.0)
+    if float(holes.min()) < 0.0:
+        grey += _rims(setup, holes)
     if chance(setup, 0.4):
         grey += setup.between(0.03, 0.12) * (lie.u * setup.light[0] + lie.v * setup.light[1]) / radius
     body = tinted(rgb, grey)
@@ -252,9 +269,10 @@ def _object(setup: Setup, finish: Finish) -> Product:
         blend(body, setup.between(0.4, 0.9) * _printed(setup, lie, radius), colour(setup, far=rgb)[1])
         marks = ("printed mark",)
     deep = chance(setup, 0.35)
-    distance = outer if deep else np.maximum(outer, -holes)
-    if deep:
-        # Blind holes: dark inside, the background does not show.
+    # Through holes show the background, at times inside a threaded wall; blind ones are dark to the middle.
+    wall = setup.between(3.0, 14.0) * setup.scale if chance(setup, 0.4) else 0.0
+    distance = outer if deep else np.maximum(outer, -holes - wall)
+    if deep or wall:
         blend(body, cover(holes), _bored(setup, rgb, holes))
     clean = bench * (1.0 - _shadow(setup, distance))
     blend(clean, cover(distance), body)

@@ -31,6 +31,8 @@ def regular(count: int, apothem: float) -> Outline:
 def _lobed(setup: Setup, radius: float) -> Outline:
     """Make a gear, star or wavy disc."""
     count = int(setup.params.integers(3, 25))
+    # Six shallow lobes are a hexagon.
+    count = 25 if count == 6 else count
     deep = setup.between(0.05, 0.12) if count > 12 else setup.between(0.08, 0.24)
     sharp = setup.between(1.0, 5.0)
     star = bool(setup.params.random() < 0.35)
