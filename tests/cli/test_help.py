@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import iadr1
 from iadr1 import config as configs
-from iadr1.cli import detect, evaluate, options, prepare, sft, train
+from iadr1.cli import detect, evaluate, model, options, prepare, pretrain, sft, train
 from iadr1.cli.app import app
 from iadr1.datasets import SOURCES
 from iadr1.masks import SEGMENTERS
@@ -25,7 +25,7 @@ from iadr1.models import ENGINES
 from iadr1.stages import evaluate as evaluate_stage
 
 CHECKOUT = Path(iadr1.__file__).parents[1]
-COMMANDS = ("prepare", "ground", "sft", "train", "eval", "detect")
+COMMANDS = ("prepare", "pretrain", "ground", "sft", "train", "eval", "detect", "serve", "watch", "doctor")
 HEAVY = ("torch", "transformers", "matplotlib", "trl", "datasets", "cv2", "scipy", "numpy", "PIL")
 PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 
@@ -164,6 +164,8 @@ def test_the_keys_name_what_they_take() -> None:
         train.train: configs.TrainConfig,
         train.ground: configs.GroundConfig,
         sft.sft: configs.SftConfig,
+        pretrain.pretrain: configs.PretrainConfig,
+        model.new: configs.NewModelConfig,
     }
     keys = {
         field.name

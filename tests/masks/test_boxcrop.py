@@ -18,7 +18,7 @@ CROP = BoxCrop(context=1.5, stretch=2.0, min_side=32.0)
     ("box", "view"),
     [
         ((100, 100, 140, 140), (90, 90, 150, 150)),  # 1.5 times the box
-        ((100, 100, 200, 140), (75, 82, 225, 158)),  # 100 x 40: the shorter side counts as half of the longer
+        ((100, 100, 200, 140), (75, 82, 225, 157)),  # 100 x 40: the shorter side counts as half of the longer
         ((100, 100, 200, 180), (75, 80, 225, 200)),  # 100 x 80: each side for itself
         ((100, 100, 104, 106), (86, 87, 118, 119)),  # at least 32 px
         ((-10, 0, 30, 40), (-20, -10, 40, 50)),  # beyond the photo

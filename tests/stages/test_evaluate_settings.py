@@ -30,7 +30,8 @@ def world(tmp_path: Path) -> World:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"benchmark": "mmda"}, r"no benchmark 'mmda'.*mmad, mvtec3d, iad, detection, grounding"),
+        ({"benchmark": "mmda"}, r"no benchmark 'mmda' \(did you mean 'mmad'\?\)"),
+        ({"benchmark": "imagenet"}, r"no benchmark 'imagenet'.*mmad, mvtec3d, iad, detection, grounding"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"limit": 0}, "limit is 0"),
         ({"seed": -1}, "seed is -1"),

@@ -152,7 +152,8 @@ def photographed(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
         slopes = rng.uniform(-0.25, 0.25, 2).astype(np.float32)
         image = image * (1 + slopes[0] * ramp[:, None] + slopes[1] * ramp)[..., None]
     if rng.random() < 0.25:
-        image = ndimage.gaussian_filter(image, (sigma := rng.uniform(0.4, 0.007 * side), sigma, 0))
+        sigma = rng.uniform(0.4, max(0.4, 0.007 * side))
+        image = ndimage.gaussian_filter(image, (sigma, sigma, 0))
     if rng.random() < 0.35:
         noise = rng.standard_normal((side, side, 1), dtype=np.float32)
         image = image + np.float32(rng.uniform(0.005, 0.05)) * noise
