@@ -105,7 +105,6 @@ _add("convert", convert.convert, convert.EPILOG)
 _model = _add_group("model", model.HELP)
 _add("merge", model.merge, model.MERGE_EPILOG, group=_model)
 _add("convert-sam2", model.convert_sam2, model.CONVERT_SAM2_EPILOG, group=_model)
-
 _add("new", model.new, model.NEW_EPILOG, keys=configs.NewModelConfig, group=_model)
 
 _protocols = _add_group("protocols", protocols.HELP)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iadr1.datasets.magnetic_tile import SOURCE, shot, tile_groups
+from iadr1.datasets.magnetic_tile import SOURCE, halves, shot, tile_groups
 from iadr1.errors import DataError
 
 Photo = Callable[[Path], None]
@@ -35,13 +35,35 @@ def root(tmp_path: Path, photo: Photo, mask: Mask) -> Path:
 
 
 def test_images_and_masks_are_told_by_their_suffix(root: Path) -> None:
-    assert [(s.id, s.category, s.split, s.answer) for s in SOURCE.read(root)] == [
-        (f"{BLOWHOLE}.jpg", "magnetic tile", "all", "Yes"),
-        (f"{FREE[1]}.jpg", "magnetic tile", "all", "No"),
-        (f"{FREE[0]}.jpg", "magnetic tile", "all", "No"),
-        (f"{FREE[2]}.jpg", "magnetic tile", "all", "No"),
-        (f"{UNEVEN}.jpg", "magnetic tile", "all", "Yes"),
+    assert [(s.id, s.category, s.answer) for s in SOURCE.read(root)] == [
+        (f"{BLOWHOLE}.jpg", "magnetic tile", "Yes"),
+        (f"{FREE[1]}.jpg", "magnetic tile", "No"),
+        (f"{FREE[0]}.jpg", "magnetic tile", "No"),
+        (f"{FREE[2]}.jpg", "magnetic tile", "No"),
+        (f"{UNEVEN}.jpg", "magnetic tile", "Yes"),
     ]
+
+
+def test_the_halves_keep_tiles_together_and_share_the_kinds() -> None:
+    kinds: dict[str, str | None] = {}
+    for tile in range(40):
+        kind = (None, "crack", "break", "uneven")[tile % 4]
+        for exposure in range(3):
+            kinds[f"exp{exposure}_num_{1000 * tile + 20 * exposure}"] = kind
+    found = halves(kinds)
+    assert found == halves(dict(reversed(kinds.items())))
+    groups = tile_groups(kinds)
+    assert all(len({found[image] for image in kinds if groups[image] == name}) == 1 for name in set(groups.values()))
+    counts = Counter((kind, found[image]) for image, kind in kinds.items())
+    assert set(counts.values()) == {15}
+    assert set(found.values()) == {"train", "test"}
+
+
+def test_the_photos_of_a_folder_get_their_half(root: Path) -> None:
+    samples = list(SOURCE.read(root))
+    kinds = {s.image: s.image.split("/")[0] if s.is_anomalous else None for s in samples}
+    assert {s.image: s.split for s in samples} == halves(kinds)
+    assert {s.split for s in samples} == {"train", "test"}
 
 
 def test_grey_edges_do_not_belong_to_the_defect(root: Path) -> None:
@@ -108,3 +130,5 @@ def test_all_of_the_real_part_is_read() -> None:
     groups = tile_groups(s.image for s in found)
     assert len(set(groups.values())) == 70
     assert all(groups[s.references[0]] != groups[s.image] for s in found)
+    regions = Counter(s.split for s in found for defect in s.defects if defect.box is not None)
+    assert regions == {"train": 122, "test": 122}

@@ -1,0 +1,490 @@
+"""The whole way from `prepare` to `export` on real photos, and on drawn products that no model is trained on.
+
+    python benchmarks/real_sets.py DATA_DIR OUT [--model tiny] [--segmenter FOLDER ...] [--sets NAME ...] [--limit N]
+
+DATA_DIR holds `deeppcb/` and `magnetic_tile/`; the drawn products come from `iadr1 prepare --eval-images`. Each set goes
+through the commands' own stages, with and without references: `prepare`; `calibrate` with the good photos of one half
+(budget 5 %); `detect` on the other half in every mode, at 0.5 and at the calibrated threshold, with the masks of every
+segmenter; `eval masks` with the true boxes; `export` in every format, each file opened again. No board, no tile and no
+drawn picture is in both halves, and a magnetic tile that serves as a reference is in neither.
+
+A good board is a template, and its reference is the same template (another one shows another piece of the board): with
+references DeepPCB's figures say how well a model sees that two pictures are equal. Figures with two rates are those of
+the score alone (above the threshold or not) and those of the verdict, where an undecided photo is neither found nor a
+false alarm. Intervals are 95 % bootstrap intervals over boards, tiles or drawn pictures.
+
+Every finished part is a line of OUT/parts.jsonl; the same command goes on after a kill, `detect` within its run. At the
+end OUT/table.md and OUT/results.json hold all figures. `--limit` takes so many good and bad photos of each half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import random
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iadr1 import rle
+from iadr1.atomic import write_text_atomic
+from iadr1.config import CalibrateConfig, DetectConfig, EvalConfig, PrepareConfig
+from iadr1.datasets.magnetic_tile import tile_groups
+from iadr1.errors import Iadr1Error, UsageError
+from iadr1.exports.annotations import FORMATS
+from iadr1.geometry import Box, box_mask
+from iadr1.images import open_mask
+from iadr1.metrics.boxes import match
+from iadr1.metrics.calibration import normals_needed
+from iadr1.metrics.quality import box_table, image_scores
+from iadr1.models import Engine, LoadOptions, load_engine
+from iadr1.provenance import describe, plain
+from iadr1.records import Detection, Record, RecordWriter, Sample, done_keys, read_records, resolve_root, write_records
+from iadr1.stages import calibrate, detect, evaluate, export, prepare
+from iadr1.stages.scoring.intervals import Figure, Ranking, Ratio, intervals
+
+Mask = NDArray[np.bool_]
+SIDES = CALIBRATE, TEST = ("calibrate", "test")
+FPR, THRESHOLD = 0.05, 0.5
+SETS = ("deeppcb", "magnetic-tile", "held-out")
+FOLDERS = {"deeppcb": "deeppcb", "magnetic-tile": "magnetic_tile"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for."""
+
+    data: Path
+    out: Path
+    model: str = "tiny"
+    segmenters: tuple[str, ...] = ()
+    sets: tuple[str, ...] = SETS
+    limit: int | None = None
+    eval_images: int = 624
+    seed: int = 0
+
+
+class Part(Record):
+    """A finished part: its name and what it found."""
+
+    key: str
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo, its half, and the group of photos that show the same piece."""
+
+    sample: Sample
+    side: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `iadr1 detect`."""
+
+    mode: str
+    reasoning: str = "boxes"
+    calibrated: bool = False
+    segmenter: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As it is called in the table."""
+        how = f", {self.reasoning}" if self.mode == "think" else ""
+        return f"{self.mode}{how}{', calibrated' if self.calibrated else ''}"
+
+    @property
+    def key(self) -> str:
+        """Also its folder."""
+        masks = f"-{Path(self.segmenter).name}" if self.segmenter else ""
+        return self.name.replace(", ", "-") + masks
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A set laid out as folders of photos: OUT/SET/{calibrate,test}/{good,bad}/..., OUT/SET/references/..."""
+
+    name: str
+    place: Path
+    root: Path
+    photos: Sequence[Photo]
+
+    @cached_property
+    def test(self) -> dict[str, Photo]:
+        """The photos of the half that verdicts are measured on, by their name in the records."""
+        return {name_of(photo): photo for photo in self.photos if photo.side == TEST}
+
+
+def name_of(photo: Photo) -> str:
+    """Its path below the half's folder."""
+    return f"{'bad' if photo.sample.is_anomalous else 'good'}/{photo.sample.image}"
+
+
+# the sets
+
+
+def samples_of(name: str, plan: Plan) -> tuple[list[Sample], Path]:
+    """What `iadr1 prepare` makes of a set, and the folder that its paths are relative to."""
+    place = plan.out / name
+    if name == "held-out":
+        file = place / "world" / "data" / "anomaly.jsonl"
+        config = PrepareConfig(out=place / "world", fewshot_images=20, eval_images=plan.eval_images, photos=0)
+    else:
+        file = place / "samples.jsonl"
+        config = PrepareConfig(source=name, root=plan.data / FOLDERS[name], out=file)
+    if not file.exists():
+        found = prepare.run(config)
+        for path, why in found.broken.items():
+            print(f"left out: {path}: {why}", file=sys.stderr)
+    return list(read_records(file, Sample)), resolve_root(file)
+
+
+def boards(samples: Sequence[Sample]) -> list[Photo]:
+    """Every second group of boards of DeepPCB to calibrate."""
+    group = {sample.image: PurePosixPath(sample.image).parts[1] for sample in samples}
+    names = sorted(set(group.values()))
+    side = {name: SIDES[(place + 1) % 2] for place, name in enumerate(names)}
+    return [Photo(sample, side[group[sample.image]], group[sample.image]) for sample in samples]
+
+
+def tiles(samples: Sequence[Sample]) -> list[Photo]:
+    """The reader's halves, without the tiles that serve as references."""
+    group = tile_groups(sample.image for sample in samples)
+    shown = {group[path] for sample in samples for path in sample.references}
+    side = {"train": CALIBRATE, "test": TEST}
+    return [
+        Photo(sample, side[sample.split], group[sample.image])
+        for sample in samples
+        if group[sample.image] not in shown
+    ]
+
+
+def drawn(samples: Sequence[Sample]) -> list[Photo]:
+    """Pictures of held-out products, every second one of each product and verdict to calibrate."""
+    seen: dict[tuple[str, bool | None], int] = defaultdict(int)
+    found = []
+    for sample in samples:
+        if sample.held_out:
+            kind = (sample.category, sample.is_anomalous)
+            found.append(Photo(sample, SIDES[(seen[kind] + 1) % 2], sample.image))
+            seen[kind] += 1
+    return found
+
+
+DIVIDE: Mapping[str, Callable[[Sequence[Sample]], list[Photo]]] = {
+    "deeppcb": boards,
+    "magnetic-tile": tiles,
+    "held-out": drawn,
+}
+
+
+def limited(photos: Sequence[Photo], plan: Plan) -> list[Photo]:
+    """At most `limit` good and bad ones of each half, and as many good ones to calibrate as the budget needs."""
+    if plan.limit is None:
+        return list(photos)
+    kinds: dict[tuple[str, bool | None], list[Photo]] = defaultdict(list)
+    for photo in photos:
+        kinds[photo.side, photo.sample.is_anomalous].append(photo)
+    chosen: list[Photo] = []
+    for (side, bad), members in sorted(kinds.items()):
+        random.Random(plan.seed).shuffle(members)
+        needed = normals_needed(FPR) if side == CALIBRATE and not bad else 0
+        chosen += members[: max(plan.limit, needed)]
+    return chosen
+
+
+def lay_out(name: str, plan: Plan) -> Laid:
+    """Copy the photos of both halves, and below `references/` for each photo its reference under the photo's name."""
+    samples, root = samples_of(name, plan)
+    laid = Laid(name, plan.out / name, root, limited(DIVIDE[name](samples), plan))
+    for photo in laid.photos:
+        here = PurePosixPath(name_of(photo))
+        copy(root / photo.sample.image, laid.place / photo.side / here)
+        reference = (photo.sample.references or (photo.sample.image,))[0]
+        copy(root / reference, laid.place / "references" / here.with_suffix(PurePosixPath(reference).suffix))
+    for side in SIDES:
+        write_records(laid.place / f"{side}.jsonl", [photo.sample for photo in laid.photos if photo.side == side])
+    return laid
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file that is not there yet; it appears whole."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, part)
+        part.replace(target)
+
+
+# the commands
+
+
+class Bench:
+    """Runs what is not done yet and keeps what was found."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.file = plan, plan.out / "parts.jsonl"
+        self._claim()
+        self.done = done_keys(self.file, Part, lambda part: part.key)
+
+    def _claim(self) -> None:
+        """Refuse a folder that holds the parts of another plan."""
+        settings = {key: value for key, value in plain(self.plan).items() if key != "out"}
+        settings["data"] = str(self.plan.data.resolve())
+        file = self.plan.out / "settings.json"
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != settings:
+            raise UsageError("the folder holds figures of other settings", where=str(file), hint="name another OUT")
+        self.plan.out.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(file, json.dumps(settings, indent=1) + "\n")
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The model, loaded when something is left to do."""
+        return load_engine("local", self.plan.model, LoadOptions(batch_size=8))
+
+    def part(self, key: str, work: Callable[[], Mapping[str, Any]]) -> None:
+        """Do a part that is not done, and write it down."""
+        if key in self.done:
+            return
+        figures = dict(work())
+        with RecordWriter(self.file) as writer:
+            writer.write(Part(key=key, figures=figures))
+        print(f"{key}: {json.dumps(figures)[:300]}", flush=True)
+
+    def set(self, name: str) -> None:
+        """Everything about one set."""
+        laid = lay_out(name, self.plan)
+        self.part(f"{name}/photos", lambda: counted(laid))
+        for shots in (0, 1):
+            self.part(f"{name}/{shots}/calibrate", lambda shots=shots: self.calibrate(laid, shots))
+            for run in runs(self.plan.segmenters):
+                self.part(f"{name}/{shots}/{run.key}", lambda shots=shots, run=run: self.detect(laid, shots, run))
+        if any(true_masks(photo, laid.root) for photo in laid.test.values()):
+            for segmenter in ("grabcut", *self.plan.segmenters):
+                key = f"{name}/eval-masks-{Path(segmenter).name}"
+                self.part(key, lambda segmenter=segmenter, key=key: self.masks(laid, segmenter, self.plan.out / key))
+        self.part(f"{name}/export", lambda: exported(laid))
+
+    def calibrate(self, laid: Laid, shots: int) -> dict[str, Any]:
+        """`iadr1 calibrate` on one half."""
+        config = CalibrateConfig(
+            normals=laid.place / CALIBRATE / "good",
+            anomalies=laid.place / CALIBRATE / "bad",
+            references=references_of(laid, shots, "good"),
+            fpr=FPR,
+            out=calibration_of(laid, shots),
+        )
+        found = calibrate.run(config, engine=self.engine).calibration
+        return found.model_dump(mode="json", exclude={"scores"})
+
+    def detect(self, laid: Laid, shots: int, run: Run) -> dict[str, Any]:
+        """`iadr1 detect` on the other half, and its figures."""
+        out = folder_of(laid, shots, run)
+        config = DetectConfig(
+            images=laid.place / TEST,
+            out=out,
+            references=references_of(laid, shots),
+            mode=run.mode,
+            reasoning=run.reasoning,
+            calibration=calibration_of(laid, shots) if run.calibrated else None,
+            masks=run.segmenter is not None,
+            segmenter=run.segmenter or DetectConfig.segmenter,
+            overlays=False,
+            report=False,
+        )
+        detect.run(config, engine=self.engine)
+        records = list(read_records(out / "detections.jsonl", Detection))
+        return {**verdicts(records, laid, self.plan.seed), **boxes(records, laid), **masks(records, laid)}
+
+    def masks(self, laid: Laid, segmenter: str, out: Path) -> dict[str, Any]:
+        """`iadr1 eval masks` on the other half."""
+        config = EvalConfig(
+            benchmark="masks", data=laid.place / f"{TEST}.jsonl", root=laid.root, out=out, segmenter=segmenter
+        )
+        return dict(evaluate.segmentation.run(config).metrics)
+
+
+def runs(segmenters: Iterable[str]) -> list[Run]:
+    """Every way to look at a photo."""
+    return [
+        Run("direct"),
+        Run("direct", calibrated=True),
+        *(Run("think", segmenter=segmenter) for segmenter in ("grabcut", *segmenters)),
+        Run("think", "structured"),
+        Run("two-pass", segmenter="grabcut"),
+        Run("two-pass", calibrated=True, segmenter="grabcut"),
+    ]
+
+
+def folder_of(laid: Laid, shots: int, run: Run) -> Path:
+    """Where a run writes."""
+    return laid.place / f"runs-{shots}" / run.key
+
+
+def calibration_of(laid: Laid, shots: int) -> Path:
+    """The file of a calibration."""
+    return laid.place / f"calibration-{shots}.json"
+
+
+def references_of(laid: Laid, shots: int, folder: str = "") -> Path | None:
+    """The folder in which a photo's reference has the photo's own name."""
+    return laid.place / "references" / folder if shots else None
+
+
+# the figures
+
+
+def counted(laid: Laid) -> dict[str, Any]:
+    """How many photos, good ones and groups are in each half."""
+    return {
+        side: {
+            "photos": len(own := [photo for photo in laid.photos if photo.side == side]),
+            "good": sum(not photo.sample.is_anomalous for photo in own),
+            "groups": len({photo.group for photo in own}),
+        }
+        for side in SIDES
+    }
+
+
+def rates(called: Sequence[bool], cleared: Sequence[bool], truth: Sequence[bool]) -> dict[str, float]:
+    """Recall, false alarms and balanced accuracy in percent; a photo may be neither called bad nor cleared."""
+    bad, good = np.asarray(truth, dtype=bool), ~np.asarray(truth, dtype=bool)
+    recall, alarms = np.mean(np.asarray(called)[bad]), np.mean(np.asarray(called)[good])
+    right = np.mean(np.asarray(cleared)[good])
+    return {
+        "ba": float(50 * (recall + right)),
+        "recall": float(100 * recall),
+        "false_alarms": float(100 * alarms),
+    }
+
+
+def verdicts(records: Sequence[Detection], laid: Laid, seed: int) -> dict[str, Any]:
+    """What the score and the verdicts are worth."""
+    photos = [laid.test[record.image] for record in records]
+    truth = [bool(photo.sample.is_anomalous) for photo in photos]
+    scored = [(record.score, bad) for record, bad in zip(records, truth, strict=True) if record.score is not None]
+    limit = next((record.threshold for record in records if record.threshold is not None), None)
+    above = [record.score is not None and limit is not None and record.score > limit for record in records]
+    below = [record.score is not None and limit is not None and record.score <= limit for record in records]
+    anomalous, normal = ([record.verdict == verdict for record in records] for verdict in ("anomalous", "normal"))
+    figures: dict[str, Figure] = {
+        "auroc": Ranking([math.nan if one.score is None else one.score for one in records], truth),
+        "recall": Ratio(*counts_of(anomalous, truth)),
+        "false_alarms": Ratio(*counts_of(anomalous, [not bad for bad in truth])),
+    }
+    spread = intervals({laid.name: ([photo.group for photo in photos], figures)}, seed=seed)[laid.name]
+    seconds = sum(record.seconds for record in records)
+    return {
+        "n": len(records),
+        "good": truth.count(False),
+        "errors": sum(record.error is not None for record in records),
+        "scores": image_scores([score for score, _ in scored], [bad for _, bad in scored]),
+        "threshold": limit,
+        "by_score": rates(above, below, truth) if limit is not None else None,
+        "by_verdict": rates(anomalous, normal, truth),
+        "undecided": 100 * sum(record.verdict == "undecided" for record in records) / len(records),
+        "interval_95": {name: list(bounds) for name, bounds in spread.items()},
+        "images_per_s": len(records) / seconds if seconds else None,
+    }
+
+
+def counts_of(called: Sequence[bool], among: Sequence[bool]) -> tuple[list[float], list[float]]:
+    """Numerator and denominator of a share, photo by photo."""
+    return [float(a and b) for a, b in zip(called, among, strict=True)], [float(b) for b in among]
+
+
+def boxes(records: Sequence[Detection], laid: Laid) -> dict[str, Any]:
+    """Box figures over all photos; a box on a good photo is a false one. Empty where the mode names none."""
+    if not any(record.defects for record in records):
+        return {}
+    return {
+        "boxes": box_table(
+            [([found.box for found in record.defects], true_boxes(laid.test[record.image])) for record in records]
+        )
+    }
+
+
+def true_boxes(photo: Photo) -> list[Box]:
+    """The boxes of its defects."""
+    return [defect.box for defect in photo.sample.defects if defect.box is not None]
+
+
+def true_masks(photo: Photo, root: Path) -> list[tuple[Box, Mask]]:
+    """The boxes of its defects with masks; a defect's mask is the part of its mask file in its box, as in `eval`."""
+    found = []
+    for defect in photo.sample.defects:
+        if defect.box is not None and defect.mask is not None:
+            mask = open_mask(root / defect.mask, threshold=defect.mask_threshold)
+            mask = mask & box_mask(defect.box, (mask.shape[1], mask.shape[0]))
+            found += [(defect.box, mask)] if mask.any() else []
+    return found
+
+
+def masks(records: Sequence[Detection], laid: Laid) -> dict[str, Any]:
+    """Mask IoU with the model's boxes: of each true defect with the mask of the box that fits it, 0 where none does."""
+    ious: dict[str, list[float]] = {"drawn": [], "box": []}
+    found = 0
+    for record in records:
+        if not any(item.mask_rle for item in record.defects):
+            continue
+        truth = true_masks(laid.test[record.image], laid.root)
+        for at, true, _ in match([item.box for item in record.defects], [box for box, _ in truth]):
+            found += 1
+            item, (_, wanted) = record.defects[at], truth[true]
+            ious["drawn"].append(overlap(rle.decode(rle.parse(item.mask_rle or {})), wanted))
+            ious["box"].append(overlap(box_mask(item.box, (record.width, record.height)), wanted))
+    every = sum(len(true_masks(laid.test[record.image], laid.root)) for record in records)
+    drawn_any = any(item.mask_rle for record in records for item in record.defects)
+    if not every or not drawn_any:
+        return {}
+    return {
+        "masks": {
+            "defects": every,
+            "met_by_a_box": found,
+            "iou": sum(ious["drawn"]) / every,
+            "iou_of_the_filled_box": sum(ious["box"]) / every,
+        }
+    }
+
+
+def overlap(a: Mask, b: Mask) -> float:
+    """IoU of two masks, the second not empty."""
+    return float((a & b).sum() / (a | b).sum())
+
+
+# the exports
+
+
+def exported(laid: Laid) -> dict[str, Any]:
+    """`iadr1 export` of the run `think, boxes` without references in every format; each file is opened again."""
+    source, found = folder_of(laid, 0, Run("think", segmenter="grabcut")), {}
+    for fmt in FORMATS:
+        out = laid.place / "exports" / fmt.name / f"{laid.name}{fmt.suffix}"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            summary = export.run(
+                export.Export(
+                    file=source, fmt=fmt.name, out=out, images=laid.place / TEST if fmt.photos != "named" else None
+                )
+            )
+            opened = open_again(fmt.name, out, laid)
+        except Iadr1Error as error:
+            found[fmt.name] = {"error": str(error)}
+            continue
+        wrong = {} if opened == summary.photos else {"error": f"{opened} came back"}
+        found[fmt.name] = {"photos": summary.photos, "defects": summary.defects, **wrong}
+    return found
