@@ -2,19 +2,20 @@
 
     python benchmarks/real_sets.py DATA_DIR OUT [--model tiny] [--segmenter FOLDER ...] [--sets NAME ...] [--limit N]
 
-DATA_DIR holds `deeppcb/` and `magnetic_tile/`; the drawn products come from `iadr1 prepare --eval-images`. Each set goes
-through the commands' own stages, with and without references: `prepare`; `calibrate` with the good photos of one half
-(budget 5 %); `detect` on the other half in every mode, at 0.5 and at the calibrated threshold, with the masks of every
-segmenter; `eval masks` with the true boxes; `export` in every format, each file opened again. No board, no tile and no
-drawn picture is in both halves, and a magnetic tile that serves as a reference is in neither.
+DATA_DIR holds `deeppcb/` and `magnetic_tile/`; the drawn products come from `iadr1 prepare --eval-images`. Each set
+goes through the commands' own stages, with and without references: `prepare`; `calibrate` with the good photos of one
+half (budget 5 %); `detect` on the other half in every mode, at 0.5 and at the calibrated threshold, with the masks of
+every segmenter; `eval masks` with the true boxes; `export` in every format, each file opened again. No board, no tile
+and no drawn picture is in both halves, and a magnetic tile that serves as a reference is in neither.
 
 A good board is a template, and its reference is the same template (another one shows another piece of the board): with
 references DeepPCB's figures say how well a model sees that two pictures are equal. Figures with two rates are those of
 the score alone (above the threshold or not) and those of the verdict, where an undecided photo is neither found nor a
 false alarm. Intervals are 95 % bootstrap intervals over boards, tiles or drawn pictures.
 
-Every finished part is a line of OUT/parts.jsonl; the same command goes on after a kill, `detect` within its run. At the
-end OUT/table.md and OUT/results.json hold all figures. `--limit` takes so many good and bad photos of each half.
+Every finished part is a line of OUT/SET/parts.jsonl; the same command goes on after a kill, `detect` within its run. At
+the end OUT/table.md and OUT/results.json hold all figures of the sets that were asked for; several processes may work
+on different sets in one OUT. `--limit` takes so many good and bad photos of each half.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ import os
 import random
 import shutil
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -110,13 +111,18 @@ class Run:
     @property
     def key(self) -> str:
         """Also its folder."""
-        masks = f"-{Path(self.segmenter).name}" if self.segmenter else ""
-        return self.name.replace(", ", "-") + masks
+        return "-".join([*self.name.split(", "), *([label(self.segmenter)] if self.segmenter else [])])
+
+
+def label(segmenter: str) -> str:
+    """A segmenter's name in files and tables: its folder's, or the one above where that is called `model`."""
+    path = Path(segmenter)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 @dataclass(frozen=True)
 class Laid:
-    """A set laid out as folders of photos: OUT/SET/{calibrate,test}/{good,bad}/..., OUT/SET/references/..."""
+    """A set laid out as folders: OUT/SET/calibrate/{good,bad}/, OUT/SET/test/, OUT/SET/references/{calibrate,test}/."""
 
     name: str
     place: Path
@@ -126,12 +132,7 @@ class Laid:
     @cached_property
     def test(self) -> dict[str, Photo]:
         """The photos of the half that verdicts are measured on, by their name in the records."""
-        return {name_of(photo): photo for photo in self.photos if photo.side == TEST}
-
-
-def name_of(photo: Photo) -> str:
-    """Its path below the half's folder."""
-    return f"{'bad' if photo.sample.is_anomalous else 'good'}/{photo.sample.image}"
+        return {photo.sample.image: photo for photo in self.photos if photo.side == TEST}
 
 
 # the sets
@@ -167,9 +168,7 @@ def tiles(samples: Sequence[Sample]) -> list[Photo]:
     shown = {group[path] for sample in samples for path in sample.references}
     side = {"train": CALIBRATE, "test": TEST}
     return [
-        Photo(sample, side[sample.split], group[sample.image])
-        for sample in samples
-        if group[sample.image] not in shown
+        Photo(sample, side[sample.split], group[sample.image]) for sample in samples if group[sample.image] not in shown
     ]
 
 
@@ -212,10 +211,12 @@ def lay_out(name: str, plan: Plan) -> Laid:
     samples, root = samples_of(name, plan)
     laid = Laid(name, plan.out / name, root, limited(DIVIDE[name](samples), plan))
     for photo in laid.photos:
-        here = PurePosixPath(name_of(photo))
-        copy(root / photo.sample.image, laid.place / photo.side / here)
+        image, verdict = PurePosixPath(photo.sample.image), "bad" if photo.sample.is_anomalous else "good"
+        folder = laid.place / photo.side
+        copy(root / image, (folder / verdict if photo.side == CALIBRATE else folder) / image)
+        # DeepPCB's templates have no reference: see the module's docstring.
         reference = (photo.sample.references or (photo.sample.image,))[0]
-        copy(root / reference, laid.place / "references" / here.with_suffix(PurePosixPath(reference).suffix))
+        copy(root / reference, references_of(laid, photo.side) / image.with_suffix(PurePosixPath(reference).suffix))
     for side in SIDES:
         write_records(laid.place / f"{side}.jsonl", [photo.sample for photo in laid.photos if photo.side == side])
     return laid
@@ -234,16 +235,18 @@ def copy(source: Path, target: Path) -> None:
 
 
 class Bench:
-    """Runs what is not done yet and keeps what was found."""
+    """Runs what is not done yet, and writes down what was found."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.file = plan, plan.out / "parts.jsonl"
+        self.plan = plan
         self._claim()
-        self.done = done_keys(self.file, Part, lambda part: part.key)
 
     def _claim(self) -> None:
         """Refuse a folder that holds the parts of another plan."""
-        settings = {key: value for key, value in plain(self.plan).items() if key != "out"}
+        # Sets and segmenters may be added: their parts have names of their own.
+        settings = {
+            name: value for name, value in plain(self.plan).items() if name not in ("out", "sets", "segmenters")
+        }
         settings["data"] = str(self.plan.data.resolve())
         file = self.plan.out / "settings.json"
         if file.exists() and json.loads(file.read_text(encoding="utf-8")) != settings:
@@ -256,35 +259,38 @@ class Bench:
         """The model, loaded when something is left to do."""
         return load_engine("local", self.plan.model, LoadOptions(batch_size=8))
 
-    def part(self, key: str, work: Callable[[], Mapping[str, Any]]) -> None:
-        """Do a part that is not done, and write it down."""
-        if key in self.done:
-            return
-        figures = dict(work())
-        with RecordWriter(self.file) as writer:
-            writer.write(Part(key=key, figures=figures))
-        print(f"{key}: {json.dumps(figures)[:300]}", flush=True)
-
-    def set(self, name: str) -> None:
-        """Everything about one set."""
+    def set(self, name: str) -> dict[str, Any]:
+        """Do what is left to do about a set; the figures of each part."""
         laid = lay_out(name, self.plan)
-        self.part(f"{name}/photos", lambda: counted(laid))
+        file = laid.place / "parts.jsonl"
+        done = done_keys(file, Part, lambda part: part.key)
+        for key, work in self.parts(laid):
+            if key not in done:
+                figures = work()
+                with RecordWriter(file) as writer:
+                    writer.write(Part(key=key, figures=figures))
+                print(f"{key}: {json.dumps(figures)[:300]}", flush=True)
+        return {part.key: part.figures for part in read_records(file, Part)}
+
+    def parts(self, laid: Laid) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+        """The parts of a set and how they are done, in order."""
+        name, segmenters = laid.name, ("grabcut", *self.plan.segmenters)
+        yield f"{name}/photos", partial(counted, laid)
         for shots in (0, 1):
-            self.part(f"{name}/{shots}/calibrate", lambda shots=shots: self.calibrate(laid, shots))
+            yield f"{name}/{shots}/calibrate", partial(self.calibrate, laid, shots)
             for run in runs(self.plan.segmenters):
-                self.part(f"{name}/{shots}/{run.key}", lambda shots=shots, run=run: self.detect(laid, shots, run))
+                yield f"{name}/{shots}/{run.key}", partial(self.detect, laid, shots, run)
         if any(true_masks(photo, laid.root) for photo in laid.test.values()):
-            for segmenter in ("grabcut", *self.plan.segmenters):
-                key = f"{name}/eval-masks-{Path(segmenter).name}"
-                self.part(key, lambda segmenter=segmenter, key=key: self.masks(laid, segmenter, self.plan.out / key))
-        self.part(f"{name}/export", lambda: exported(laid))
+            for segmenter in segmenters:
+                yield f"{name}/eval-masks-{label(segmenter)}", partial(self.masks, laid, segmenter)
+        yield f"{name}/export", partial(exported, laid)
 
     def calibrate(self, laid: Laid, shots: int) -> dict[str, Any]:
         """`iadr1 calibrate` on one half."""
         config = CalibrateConfig(
             normals=laid.place / CALIBRATE / "good",
             anomalies=laid.place / CALIBRATE / "bad",
-            references=references_of(laid, shots, "good"),
+            references=references_of(laid, CALIBRATE) if shots else None,
             fpr=FPR,
             out=calibration_of(laid, shots),
         )
@@ -297,7 +303,7 @@ class Bench:
         config = DetectConfig(
             images=laid.place / TEST,
             out=out,
-            references=references_of(laid, shots),
+            references=references_of(laid, TEST) if shots else None,
             mode=run.mode,
             reasoning=run.reasoning,
             calibration=calibration_of(laid, shots) if run.calibrated else None,
@@ -310,8 +316,9 @@ class Bench:
         records = list(read_records(out / "detections.jsonl", Detection))
         return {**verdicts(records, laid, self.plan.seed), **boxes(records, laid), **masks(records, laid)}
 
-    def masks(self, laid: Laid, segmenter: str, out: Path) -> dict[str, Any]:
+    def masks(self, laid: Laid, segmenter: str) -> dict[str, Any]:
         """`iadr1 eval masks` on the other half."""
+        out = laid.place / f"eval-masks-{label(segmenter)}"
         config = EvalConfig(
             benchmark="masks", data=laid.place / f"{TEST}.jsonl", root=laid.root, out=out, segmenter=segmenter
         )
@@ -340,9 +347,9 @@ def calibration_of(laid: Laid, shots: int) -> Path:
     return laid.place / f"calibration-{shots}.json"
 
 
-def references_of(laid: Laid, shots: int, folder: str = "") -> Path | None:
+def references_of(laid: Laid, side: str) -> Path:
     """The folder in which a photo's reference has the photo's own name."""
-    return laid.place / "references" / folder if shots else None
+    return laid.place / "references" / side
 
 
 # the figures
@@ -471,20 +478,199 @@ def overlap(a: Mask, b: Mask) -> float:
 
 def exported(laid: Laid) -> dict[str, Any]:
     """`iadr1 export` of the run `think, boxes` without references in every format; each file is opened again."""
-    source, found = folder_of(laid, 0, Run("think", segmenter="grabcut")), {}
+    source = folder_of(laid, 0, Run("think", segmenter="grabcut"))
+    found: dict[str, Any] = {}
     for fmt in FORMATS:
         out = laid.place / "exports" / fmt.name / f"{laid.name}{fmt.suffix}"
         out.parent.mkdir(parents=True, exist_ok=True)
+        plan = export.Export(file=source, fmt=fmt.name, out=out, images=laid.place / TEST)
         try:
-            summary = export.run(
-                export.Export(
-                    file=source, fmt=fmt.name, out=out, images=laid.place / TEST if fmt.photos != "named" else None
-                )
-            )
-            opened = open_again(fmt.name, out, laid)
+            summary = export.run(plan)
+            opened = READERS[fmt.name](out, laid)
         except Iadr1Error as error:
             found[fmt.name] = {"error": str(error)}
             continue
-        wrong = {} if opened == summary.photos else {"error": f"{opened} came back"}
+        wrong = {} if opened == Counter(summary.photos) else {"error": f"other photos came back: {dict(opened)}"}
         found[fmt.name] = {"photos": summary.photos, "defects": summary.defects, **wrong}
     return found
+
+
+def through_prepare(source: str) -> Callable[[Path, Laid], Counter[str]]:
+    """A reader that is `iadr1 prepare SOURCE`."""
+
+    def read(out: Path, laid: Laid) -> Counter[str]:
+        root = {"coco": laid.place / TEST, "mvtec": out.parent}.get(source, out)
+        back = out.parent.with_name(f"{out.parent.name}-read.jsonl")
+        annotations = out if source == "coco" else None
+        prepare.run(PrepareConfig(source=source, root=root, out=back, annotations=annotations))
+        return Counter(verdict_of(bool(sample.is_anomalous)) for sample in read_records(back, Sample))
+
+    return read
+
+
+def verdict_of(bad: bool) -> str:
+    """The verdict in words."""
+    return "anomalous" if bad else "normal"
+
+
+def read_csv(out: Path, _: Laid) -> Counter[str]:
+    """The photos of the table."""
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = {row["image"]: "failed" if row["error"] else row["verdict"] for row in csv.DictReader(file)}
+    return Counter(rows.values())
+
+
+def read_cvat(out: Path, _: Laid) -> Counter[str]:
+    """The images of the XML; one with a shape or a tag is anomalous."""
+    return Counter(verdict_of(len(image) > 0) for image in ElementTree.parse(out).iter("image"))
+
+
+def read_label_studio(out: Path, _: Laid) -> Counter[str]:
+    """The choice of each task."""
+    results = (task["predictions"][0]["result"] for task in json.loads(out.read_text(encoding="utf-8")))
+    return Counter(item["value"]["choices"][0] for result in results for item in result if item["type"] == "choices")
+
+
+READERS: Mapping[str, Callable[[Path, Laid], Counter[str]]] = {
+    "coco": through_prepare("coco"),
+    "yolo": through_prepare("yolo"),
+    "yolo-seg": through_prepare("yolo"),
+    "labelme": through_prepare("labelme"),
+    "cvat": read_cvat,
+    "label-studio": read_label_studio,
+    "csv": read_csv,
+    "mvtec": through_prepare("mvtec"),
+}
+
+
+# the tables
+
+
+def tables(parts: Mapping[str, Any], plan: Plan) -> str:
+    """Markdown: verdicts, masks, exports of the sets that were asked for."""
+    parts_of = (verdict_table(parts, plan), mask_table(parts, plan), export_table(parts, plan))
+    return "\n\n".join("\n".join(lines) for lines in parts_of if len(lines) > 2) + "\n"
+
+
+def verdict_table(parts: Mapping[str, Any], plan: Plan) -> list[str]:
+    """One row for each run."""
+    lines = [
+        "| set | ref. | mode | n (good) | errors | AUROC [95 %] | score: BA / recall / false alarms "
+        "| verdict: BA / recall / false alarms / undecided | box F1 at IoU .33 / .5 | images/s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in plan.sets:
+        for shots in (0, 1):
+            for run in runs(()):
+                row = parts[f"{name}/{shots}/{run.key}"]
+                spread = row["interval_95"].get("auroc")
+                auroc = f"{row['scores']['auroc']:.1f} [{spread[0]:.0f}, {spread[1]:.0f}]" if spread else "-"
+                at = f" ({row['threshold']:.3f})" if run.calibrated else ""
+                cells = [
+                    *(name, str(shots), f"{run.name}{at}", f"{row['n']} ({row['good']})", str(row["errors"]), auroc),
+                    "-" if row["by_score"] is None else slashed(row["by_score"]),
+                    f"{slashed(row['by_verdict'])} / {row['undecided']:.1f}",
+                    f"{row['boxes']['f1@0.33']:.1f} / {row['boxes']['f1@0.5']:.1f}" if row.get("boxes") else "-",
+                    "-" if row["images_per_s"] is None else f"{row['images_per_s']:.1f}",
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def slashed(figures: Mapping[str, float]) -> str:
+    """Balanced accuracy, recall and false alarms."""
+    return f"{figures['ba']:.1f} / {figures['recall']:.1f} / {figures['false_alarms']:.1f}"
+
+
+def mask_table(parts: Mapping[str, Any], plan: Plan) -> list[str]:
+    """One row for each set with masks and each segmenter; the model's boxes are those of `think, boxes`."""
+    lines = [
+        "| set | segmenter | n | IoU, true boxes [95 %] | moved boxes | n | model's boxes | with references "
+        "| met by a box |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in plan.sets:
+        for segmenter in ("box", "grabcut", *plan.segmenters):
+            measured = parts.get(f"{name}/eval-masks-{label('grabcut' if segmenter == 'box' else segmenter)}")
+            if measured is not None:
+                lines.append(mask_row(name, segmenter, measured["rows"]["all"], parts))
+    return lines
+
+
+def mask_row(name: str, segmenter: str, measured: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+    """The masks of one segmenter on one set."""
+    kind, source = ("iou_of_the_filled_box", "grabcut") if segmenter == "box" else ("iou", segmenter)
+    own = [parts[f"{name}/{shots}/{Run('think', segmenter=source).key}"].get("masks") for shots in (0, 1)]
+    low, high = measured["interval_95"][f"{segmenter}, true box"]
+    cells = [
+        *(name, label(segmenter), str(measured["defects"])),
+        f"{measured['iou'][f'{segmenter}, true box']:.3f} [{low:.2f}, {high:.2f}]",
+        f"{measured['iou'][f'{segmenter}, moved box']:.3f}",
+        next((str(one["defects"]) for one in own if one), "-"),
+        *(f"{one[kind]:.3f}" if one else "-" for one in own),
+        ", ".join(str(one["met_by_a_box"]) if one else "-" for one in own),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def export_table(parts: Mapping[str, Any], plan: Plan) -> list[str]:
+    """One row for each set: what came back of each format."""
+    lines = [f"| set | {' | '.join(READERS)} |", f"|---|{'---|' * len(READERS)}"]
+    for name in plan.sets:
+        row = parts[f"{name}/export"]
+        cells = (
+            row[fmt].get("error") or f"{sum(row[fmt]['photos'].values())} photos, {row[fmt]['defects']} defects"
+            for fmt in READERS
+        )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Do what is not done yet; write the tables and `results.json`.
+
+    Returns:
+        The figures of each part.
+
+    Raises:
+        Iadr1Error: What a command refuses, or a folder with figures of other settings.
+    """
+    if len({label(segmenter) for segmenter in ("grabcut", *plan.segmenters)}) <= len(plan.segmenters):
+        raise UsageError("two segmenters have the same name", hint="rename a folder")
+    bench = Bench(plan)
+    parts = {key: figures for name in plan.sets for key, figures in bench.set(name).items()}
+    text = tables(parts, plan)
+    write_text_atomic(plan.out / "table.md", text)
+    found = {**describe("real_sets", plan), "cores": os.cpu_count(), "parts": parts}
+    write_text_atomic(plan.out / "results.json", json.dumps(found, indent=1) + "\n")
+    print(text)
+    return parts
+
+
+def main() -> None:
+    """Read the options and measure; exit code 1 where an export did not come back."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA_DIR", help="folder with deeppcb/ and magnetic_tile/")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for everything")
+    parser.add_argument("--model", default="tiny", help="model to look with (default: tiny)")
+    parser.add_argument("--segmenter", nargs="+", default=[], help="more segmenters than grabcut: SAM 2 folders")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="which sets (default: all)")
+    parser.add_argument("--limit", type=int, help="good and bad photos of each half at most")
+    parser.add_argument("--eval-images", type=int, default=Plan.eval_images, help="pictures drawn (default: 624)")
+    parser.add_argument("--seed", type=int, default=0, help="which photos --limit takes, and bootstrap draws")
+    chosen = parser.parse_args()
+    plan = Plan(
+        chosen.data, chosen.out, chosen.model, tuple(chosen.segmenter), tuple(chosen.sets),
+        chosen.limit, chosen.eval_images, chosen.seed,
+    )  # fmt: skip
+    try:
+        parts = measure(plan)
+    except Iadr1Error as error:
+        sys.exit(f"error: {error}")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    if any("error" in row for name in plan.sets for row in parts[f"{name}/export"].values()):
+        sys.exit("error: an export did not come back, see the last table")
+
+
+if __name__ == "__main__":
+    main()

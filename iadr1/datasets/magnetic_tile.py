@@ -103,7 +103,8 @@ def tile_groups(images: Iterable[str], *, gap: int = 300) -> dict[str, str]:
 def halves(kinds: Mapping[str, str | None]) -> dict[str, str]:
     """Image -> `train` or `test`: half of the groups of `tile_groups` each, since no official split exists.
 
-    Groups that show the same kinds of defects go to either side in turn, in an order drawn with `HALVES_SEED`.
+    Groups that show the same kinds of defects go to either side in turn, the first to `train`, in an order drawn with
+    `HALVES_SEED`.
 
     Args:
         kinds: Image -> kind of its defect, None for a normal one.

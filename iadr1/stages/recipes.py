@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from iadr1 import config as configs
-from iadr1.config import GroundConfig, NewModelConfig, PretrainConfig, SftConfig, TrainConfig
+from iadr1.config import GroundConfig, NewModelConfig, PretrainConfig, SegmenterConfig, SftConfig, TrainConfig
 from iadr1.errors import ConfigError, UsageError
 from iadr1.rewards import resolve_reward
 from iadr1.stages.training.limits import check_grpo, check_sft
+from iadr1.stages.training.segmenting import check_segmenter
 from iadr1.stages.training.small import check_new_model, check_pretrain
 
-RecipeConfig = NewModelConfig | PretrainConfig | GroundConfig | SftConfig | TrainConfig
+RecipeConfig = NewModelConfig | PretrainConfig | GroundConfig | SftConfig | TrainConfig | SegmenterConfig
 """What a recipe can become."""
 
 STAGES: dict[str, type[RecipeConfig]] = {
-    kind.STAGE: kind for kind in (NewModelConfig, PretrainConfig, GroundConfig, SftConfig, TrainConfig)
+    kind.STAGE: kind for kind in (NewModelConfig, PretrainConfig, GroundConfig, SftConfig, TrainConfig, SegmenterConfig)
 }
 """What a recipe's `stage` can be."""
 
@@ -45,6 +46,8 @@ def check(recipe: Path) -> RecipeConfig:
             check_pretrain(config)
         elif isinstance(config, NewModelConfig):
             check_new_model(config)
+        elif isinstance(config, SegmenterConfig):
+            check_segmenter(config)
     except UsageError as error:
         raise UsageError(error.message, where=error.where or str(recipe), hint=error.hint) from error
     return config

@@ -46,6 +46,7 @@ NAMES: Mapping[str, str] = {
     "tiny-ground": "ground",
     "tiny-sft": "sft",
     "tiny-roam": "train",
+    "tiny-segmenter": "train-segmenter",
 }
 """Every recipe and its command."""
 
@@ -58,6 +59,7 @@ OPTIONAL: Mapping[str, str] = {
         ("epsilon_high", "importance", "mask_truncated", "difficulty"), "off: not in the papers' objective"
     ),
     "lora_rank": "off: all weights are trained",
+    "init": "off: from random weights",
 }
 """Keys that a recipe may leave out, and why."""
 UNSOURCED = ("stage", "out", "data")

@@ -63,7 +63,7 @@ def test_the_photos_of_a_folder_get_their_half(root: Path) -> None:
     samples = list(SOURCE.read(root))
     kinds = {s.image: s.image.split("/")[0] if s.is_anomalous else None for s in samples}
     assert {s.image: s.split for s in samples} == halves(kinds)
-    assert {s.split for s in samples} == {"train", "test"}
+    assert {s.split for s in samples} == {"train"}  # of each kind there is one group, and the first is for training
 
 
 def test_grey_edges_do_not_belong_to_the_defect(root: Path) -> None:

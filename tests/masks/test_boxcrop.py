@@ -59,9 +59,9 @@ def test_brightness_and_contrast_do_not_matter() -> None:
 
 
 def test_a_box_is_drawn_by_the_share_of_each_cell() -> None:
-    (((*rows,),),) = box_prompt(np.array([[8.0, 16.0, 28.0, 32.0]], dtype=np.float32), side=64, grid=4)[None]
+    drawn = box_prompt(np.array([[8.0, 16.0, 28.0, 32.0]], dtype=np.float32), side=64, grid=4)
     # Cells are 16 px: from .5 to 1.75 across, from 1 to 2 down.
-    assert np.allclose(rows, [[-1] * 4, [0, 0.5, -1, -1], [-1] * 4, [-1] * 4])
+    assert drawn.tolist() == [[[[-1] * 4, [0, 0.5, -1, -1], [-1] * 4, [-1] * 4]]]
 
 
 def test_an_entry_survives_a_configuration() -> None:

@@ -109,7 +109,7 @@ def test_a_folder_draws_what_training_saw(network: Any, tmp_path: Path) -> None:
     across, down = 64 / (view[2] - view[0]), 64 / (view[3] - view[1])
     corners = [(box[0] - view[0]) * across, (box[1] - view[1]) * down]
     corners += [(box[2] - view[0]) * across, (box[3] - view[1]) * down]
-    crop = standardised((shown.astype(np.float32) / 255).transpose(2, 0, 1)[None])
+    crop = standardised((shown.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)[None])
     with torch.no_grad():
         rounded = load_network(tmp_path / "model", side=64, crop=CROP).eval()  # float16 on disk
         logits, scores = ask(rounded, torch.from_numpy(crop), torch.tensor([corners], dtype=torch.float32))
@@ -156,3 +156,6 @@ def test_a_state_goes_back_into_its_own_run_only(network: Any, tmp_path: Path) -
         assert torch.equal(one, two)
     with pytest.raises(DataError, match="of run a, this is run b"):
         other.restore(tmp_path / "state.pt", config_hash="b")
+    (tmp_path / "state.pt").write_bytes(b"cut off")
+    with pytest.raises(DataError, match="cannot be read"):
+        other.restore(tmp_path / "state.pt", config_hash="a")

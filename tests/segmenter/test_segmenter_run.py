@@ -20,7 +20,7 @@ from iadr1.masks import load_segmenter
 from iadr1.records import read_records
 from iadr1.stages import segmenter
 from iadr1.stages.segmenter import SegmenterStep
-from iadr1.stages.segmenter.settings import check
+from iadr1.stages.training.segmenting import check_segmenter
 from tests.segmenter.world import make, small
 
 
@@ -191,12 +191,12 @@ def test_a_run_goes_on_from_another_at_another_side(finished: Path, data: Path, 
 )
 def test_settings_that_cannot_work_are_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check(small(Path("a.jsonl"), Path("out"), **setting))
+        check_segmenter(small(Path("a.jsonl"), Path("out"), **setting))
 
 
 def test_shares_add_up_to_one() -> None:
-    assert check(small((Path("a"), Path("b")), Path("out"), shares=(3.0, 1.0))) == (0.75, 0.25)
-    assert check(small((Path("a"), Path("b")), Path("out"))) == (0.5, 0.5)
+    assert check_segmenter(small((Path("a"), Path("b")), Path("out"), shares=(3.0, 1.0))) == (0.75, 0.25)
+    assert check_segmenter(small((Path("a"), Path("b")), Path("out"))) == (0.5, 0.5)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Square:
 
     name = "square"
 
-    def segment(self, image: Image.Image, boxes: list[Box]) -> list[MaskResult]:
+    def segment(self, image: Image.Image, boxes: Sequence[Box]) -> list[MaskResult]:
         results = []
         for x1, y1, x2, y2 in boxes:
             mask = np.zeros((image.height, image.width), dtype=bool)

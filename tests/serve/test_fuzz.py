@@ -84,7 +84,7 @@ def test_no_request_of_the_interface_is_a_server_error(address: str) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     count = 0
     for result in schema.get_all_operations():
-        operation = result.ok()
+        operation = result.ok()  # type: ignore[union-attr] # a broken document fails here
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
             @QUICK
@@ -135,7 +135,7 @@ BODIES = st.one_of(
 @QUICK
 @given(headers=HEADERS, body=BODIES, query=st.text(max_size=20))
 def _odd(address: str, client: httpx.Client, headers: dict[str, str], body: bytes, query: str) -> None:
-    given_headers = {name: value.strip().encode("latin-1") for name, value in headers.items()}
+    given_headers = [(name.encode(), value.strip().encode("latin-1")) for name, value in headers.items()]
     answer = client.post(f"{address}/v1/detect", content=body, headers=given_headers, params={"masks": query})
     assert answer.status_code < 500 or answer.status_code == 504, answer.text
     assert answer.status_code == 200 or set(answer.json()) == {"error", "hint"}

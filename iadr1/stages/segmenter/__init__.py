@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ from iadr1.provenance import write_run
 from iadr1.records import RecordWriter
 from iadr1.stages.segmenter.cases import Cases, read_cases
 from iadr1.stages.segmenter.folder import STATE, claimed
-from iadr1.stages.segmenter.settings import check
 from iadr1.stages.training.folder import Step, rewind_log
+from iadr1.stages.training.segmenting import check_segmenter
 
 if TYPE_CHECKING:
     from iadr1.stages.segmenter.learning import Figures, Learner
@@ -77,7 +78,7 @@ def run(config: SegmenterConfig, *, on_step: OnStep | None = None, on_note: OnNo
         OutputError: The folder cannot be written to.
         MissingExtraError: torch or transformers is not installed.
     """
-    shares = check(config)
+    shares = check_segmenter(config)
     note = on_note or (lambda _: None)
     with claimed(config) as info:
         if info["state"] == "finished":
@@ -85,10 +86,11 @@ def run(config: SegmenterConfig, *, on_step: OnStep | None = None, on_note: OnNo
         cases = read_cases(config.data)
         for line in _told(cases):
             note(line)
-        learner, resumed_from, seconds = _start(config, info)
-        if resumed_from is not None:
-            note(f"goes on from step {resumed_from}")
-        log = _learn(config, learner, cases, shares, info=info, seconds=seconds, on_step=on_step)
+        with _libraries():
+            learner, resumed_from, seconds = _start(config, info)
+            if resumed_from is not None:
+                note(f"goes on from step {resumed_from}")
+            log = _learn(config, learner, cases, shares, info=info, seconds=seconds, on_step=on_step)
         few = log[-max(1, len(log) // 10) :]
         info |= {
             "state": "finished",
@@ -113,15 +115,24 @@ def _told(cases: Cases) -> list[str]:
     return lines
 
 
-def _start(config: SegmenterConfig, info: dict[str, Any]) -> tuple[Learner, int | None, float]:
-    """The learner, the step it goes on from, and the seconds taken so far."""
+def _libraries() -> AbstractContextManager[None]:
+    """Load torch and transformers, only now that everything cheap has been checked, and keep them quiet."""
     try:
-        import torch
-
-        from iadr1.stages.segmenter.learning import Learner
-        from iadr1.stages.segmenter.network import load_network, new_network
+        from iadr1.stages.segmenter import learning
+        from iadr1.stages.training.quiet import quiet
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "model", purpose="training a segmenter") from error
+    del learning
+    return quiet()
+
+
+def _start(config: SegmenterConfig, info: dict[str, Any]) -> tuple[Learner, int | None, float]:
+    """The learner, the step it goes on from, and the seconds taken so far."""
+    import torch
+
+    from iadr1.stages.segmenter.learning import Learner
+    from iadr1.stages.segmenter.network import load_network, new_network
+
     crop = BoxCrop(config.context, config.stretch, config.min_side)
     torch.manual_seed(config.seed)
     if config.init is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,9 +126,16 @@ class Learner:
         """Go on from what `save` wrote; returns the seconds the run had taken.
 
         Raises:
-            DataError: The file is not a checkpoint of this run.
+            DataError: The file cannot be read, or is not a checkpoint of this run.
         """
-        content = torch.load(path, weights_only=True)
+        try:
+            content = torch.load(path, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(
+                "the checkpoint cannot be read",
+                where=str(path),
+                hint="choose another --out, or delete it to start anew",
+            ) from error
         if content["config_hash"] != config_hash:
             raise DataError(
                 f"the checkpoint is of run {content['config_hash']}, this is run {config_hash}",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     Sam2Config,
@@ -146,5 +147,6 @@ def save_network(network: Any, folder: Path) -> None:
         Sam2Processor(processor).save_pretrained(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(folder)) from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"cannot write: {reason}", where=str(folder)) from error

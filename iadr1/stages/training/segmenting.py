@@ -23,7 +23,7 @@ _MULTIPLES = {"side": 64, "hidden": 32, "width": 8}
 """Windows, attention heads and the encodings of places need these."""
 
 
-def check(config: SegmenterConfig) -> tuple[float, ...]:
+def check_segmenter(config: SegmenterConfig) -> tuple[float, ...]:
     """Make sure that the settings can work; returns how often each data file is drawn from, adding up to 1.
 
     Raises:
