@@ -13,6 +13,9 @@ references DeepPCB's figures say how well a model sees that two pictures are equ
 the score alone (above the threshold or not) and those of the verdict, where an undecided photo is neither found nor a
 false alarm. Intervals are 95 % bootstrap intervals over boards, tiles or drawn pictures.
 
+Images a second are of the model alone, on the machine as loaded as it is. An answer that a set's earlier run got is
+not computed again, but counts with the time that it took.
+
 Every finished part is a line of OUT/SET/parts.jsonl; the same command goes on after a kill, `detect` within its run. At
 the end OUT/table.md and OUT/results.json hold all figures of the sets that were asked for; several processes may work
 on different sets in one OUT. `--limit` takes so many good and bad photos of each half.
@@ -28,8 +31,9 @@ import os
 import random
 import shutil
 import sys
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -51,6 +55,7 @@ from iadr1.metrics.boxes import match
 from iadr1.metrics.calibration import normals_needed
 from iadr1.metrics.quality import box_table, image_scores
 from iadr1.models import Engine, LoadOptions, load_engine
+from iadr1.models.base import Completion, Request
 from iadr1.provenance import describe, plain
 from iadr1.records import Detection, Record, RecordWriter, Sample, done_keys, read_records, resolve_root, write_records
 from iadr1.stages import calibrate, detect, evaluate, export, prepare
@@ -58,7 +63,9 @@ from iadr1.stages.scoring.intervals import Figure, Ranking, Ratio, intervals
 
 Mask = NDArray[np.bool_]
 SIDES = CALIBRATE, TEST = ("calibrate", "test")
-FPR, THRESHOLD = 0.05, 0.5
+SHOTS = (0, 1)
+"""How many references are shown."""
+FPR, BATCH = 0.05, 16
 SETS = ("deeppcb", "magnetic-tile", "held-out")
 FOLDERS = {"deeppcb": "deeppcb", "magnetic-tile": "magnetic_tile"}
 
@@ -72,6 +79,7 @@ class Plan:
     model: str = "tiny"
     segmenters: tuple[str, ...] = ()
     sets: tuple[str, ...] = SETS
+    shots: tuple[int, ...] = SHOTS
     limit: int | None = None
     eval_images: int = 624
     seed: int = 0
@@ -133,6 +141,11 @@ class Laid:
     def test(self) -> dict[str, Photo]:
         """The photos of the half that verdicts are measured on, by their name in the records."""
         return {photo.sample.image: photo for photo in self.photos if photo.side == TEST}
+
+    @cached_property
+    def has_masks(self) -> bool:
+        """Whether the true mask of any defect is known."""
+        return any(true_masks(photo, self.root) for photo in self.test.values())
 
 
 # the sets
@@ -234,6 +247,50 @@ def copy(source: Path, target: Path) -> None:
 # the commands
 
 
+class Remembering:
+    """An engine that answers what it was asked before from memory, at the cost in time that it had then.
+
+    Answers are greedy, so they are the same; the runs of a set ask the same things about the same photos.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name, self.model, self.fingerprint = engine.name, engine.model, engine.fingerprint
+        self.profile = engine.profile
+        self._known: dict[tuple[Hashable, ...], tuple[Any, float]] = {}
+        self.photos: set[str] = set()
+        self.seconds = 0.0
+
+    def start(self) -> None:
+        """Count photos and seconds from here."""
+        self.photos, self.seconds = set(), 0.0
+
+    def generate(self, requests: Sequence[Request], *, max_new_tokens: int) -> list[Completion]:
+        """As `Engine.generate`."""
+        ask = partial(self._engine.generate, max_new_tokens=max_new_tokens)
+        return self._answers(requests, ask, (max_new_tokens,))
+
+    def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+        """As `Engine.probabilities`."""
+        return self._answers(requests, partial(self._engine.probabilities, words=words), tuple(words))
+
+    def _answers(
+        self, requests: Sequence[Request], ask: Callable[[list[Request]], list[Any]], how: tuple[Hashable, ...]
+    ) -> list[Any]:
+        keys = [(one.id, json.dumps(one.messages), len(one.images), *how) for one in requests]
+        new = [request for request, key in zip(requests, keys, strict=True) if key not in self._known]
+        if new:
+            started = time.perf_counter()
+            answers = iter(ask(new))
+            share = (time.perf_counter() - started) / len(new)
+            for key in keys:
+                if key not in self._known:
+                    self._known[key] = next(answers), share
+        self.photos |= {request.id for request in requests}
+        self.seconds += sum(self._known[key][1] for key in keys)
+        return [self._known[key][0] for key in keys]
+
+
 class Bench:
     """Runs what is not done yet, and writes down what was found."""
 
@@ -243,9 +300,11 @@ class Bench:
 
     def _claim(self) -> None:
         """Refuse a folder that holds the parts of another plan."""
-        # Sets and segmenters may be added: their parts have names of their own.
+        # These may be added later: their parts have names of their own.
         settings = {
-            name: value for name, value in plain(self.plan).items() if name not in ("out", "sets", "segmenters")
+            name: value
+            for name, value in plain(self.plan).items()
+            if name not in ("out", "sets", "shots", "segmenters")
         }
         settings["data"] = str(self.plan.data.resolve())
         file = self.plan.out / "settings.json"
@@ -255,9 +314,9 @@ class Bench:
         write_text_atomic(file, json.dumps(settings, indent=1) + "\n")
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> Remembering:
         """The model, loaded when something is left to do."""
-        return load_engine("local", self.plan.model, LoadOptions(batch_size=8))
+        return Remembering(load_engine("local", self.plan.model, LoadOptions(batch_size=BATCH)))
 
     def set(self, name: str) -> dict[str, Any]:
         """Do what is left to do about a set; the figures of each part."""
@@ -276,14 +335,15 @@ class Bench:
         """The parts of a set and how they are done, in order."""
         name, segmenters = laid.name, ("grabcut", *self.plan.segmenters)
         yield f"{name}/photos", partial(counted, laid)
-        for shots in (0, 1):
+        for shots in self.plan.shots:
             yield f"{name}/{shots}/calibrate", partial(self.calibrate, laid, shots)
-            for run in runs(self.plan.segmenters):
+            for run in runs(segmenters):
                 yield f"{name}/{shots}/{run.key}", partial(self.detect, laid, shots, run)
-        if any(true_masks(photo, laid.root) for photo in laid.test.values()):
+        if laid.has_masks:
             for segmenter in segmenters:
                 yield f"{name}/eval-masks-{label(segmenter)}", partial(self.masks, laid, segmenter)
-        yield f"{name}/export", partial(exported, laid)
+        if 0 in self.plan.shots:
+            yield f"{name}/export", partial(exported, laid)
 
     def calibrate(self, laid: Laid, shots: int) -> dict[str, Any]:
         """`iadr1 calibrate` on one half."""
@@ -292,6 +352,7 @@ class Bench:
             anomalies=laid.place / CALIBRATE / "bad",
             references=references_of(laid, CALIBRATE) if shots else None,
             fpr=FPR,
+            batch_size=BATCH,
             out=calibration_of(laid, shots),
         )
         found = calibrate.run(config, engine=self.engine).calibration
@@ -300,6 +361,8 @@ class Bench:
     def detect(self, laid: Laid, shots: int, run: Run) -> dict[str, Any]:
         """`iadr1 detect` on the other half, and its figures."""
         out = folder_of(laid, shots, run)
+        # Where no true mask is known, one run with masks is enough: the one that is exported.
+        drawn_there = run.segmenter is not None and (laid.has_masks or not shots)
         config = DetectConfig(
             images=laid.place / TEST,
             out=out,
@@ -307,14 +370,18 @@ class Bench:
             mode=run.mode,
             reasoning=run.reasoning,
             calibration=calibration_of(laid, shots) if run.calibrated else None,
-            masks=run.segmenter is not None,
-            segmenter=run.segmenter or DetectConfig.segmenter,
+            masks=drawn_there,
+            segmenter=run.segmenter if run.segmenter and drawn_there else DetectConfig.segmenter,
+            batch_size=BATCH,
             overlays=False,
             report=False,
         )
+        self.engine.start()
         detect.run(config, engine=self.engine)
+        rate = len(self.engine.photos) / self.engine.seconds if self.engine.seconds else None
         records = list(read_records(out / "detections.jsonl", Detection))
-        return {**verdicts(records, laid, self.plan.seed), **boxes(records, laid), **masks(records, laid)}
+        figures = {**verdicts(records, laid, self.plan.seed), **boxes(records, laid), **masks(records, laid)}
+        return {**figures, "images_per_s": rate}
 
     def masks(self, laid: Laid, segmenter: str) -> dict[str, Any]:
         """`iadr1 eval masks` on the other half."""
@@ -326,14 +393,14 @@ class Bench:
 
 
 def runs(segmenters: Iterable[str]) -> list[Run]:
-    """Every way to look at a photo."""
+    """Every way to look at a photo; masks are drawn where every photo has been reasoned about."""
     return [
         Run("direct"),
         Run("direct", calibrated=True),
-        *(Run("think", segmenter=segmenter) for segmenter in ("grabcut", *segmenters)),
+        *(Run("think", segmenter=segmenter) for segmenter in segmenters),
         Run("think", "structured"),
-        Run("two-pass", segmenter="grabcut"),
-        Run("two-pass", calibrated=True, segmenter="grabcut"),
+        Run("two-pass"),
+        Run("two-pass", calibrated=True),
     ]
 
 
@@ -394,7 +461,6 @@ def verdicts(records: Sequence[Detection], laid: Laid, seed: int) -> dict[str, A
         "false_alarms": Ratio(*counts_of(anomalous, [not bad for bad in truth])),
     }
     spread = intervals({laid.name: ([photo.group for photo in photos], figures)}, seed=seed)[laid.name]
-    seconds = sum(record.seconds for record in records)
     return {
         "n": len(records),
         "good": truth.count(False),
@@ -405,7 +471,6 @@ def verdicts(records: Sequence[Detection], laid: Laid, seed: int) -> dict[str, A
         "by_verdict": rates(anomalous, normal, truth),
         "undecided": 100 * sum(record.verdict == "undecided" for record in records) / len(records),
         "interval_95": {name: list(bounds) for name, bounds in spread.items()},
-        "images_per_s": len(records) / seconds if seconds else None,
     }
 
 
@@ -560,8 +625,8 @@ def verdict_table(parts: Mapping[str, Any], plan: Plan) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in plan.sets:
-        for shots in (0, 1):
-            for run in runs(()):
+        for shots in plan.shots:
+            for run in runs(("grabcut",)):
                 row = parts[f"{name}/{shots}/{run.key}"]
                 spread = row["interval_95"].get("auroc")
                 auroc = f"{row['scores']['auroc']:.1f} [{spread[0]:.0f}, {spread[1]:.0f}]" if spread else "-"
@@ -600,7 +665,7 @@ def mask_table(parts: Mapping[str, Any], plan: Plan) -> list[str]:
 def mask_row(name: str, segmenter: str, measured: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     """The masks of one segmenter on one set."""
     kind, source = ("iou_of_the_filled_box", "grabcut") if segmenter == "box" else ("iou", segmenter)
-    own = [parts[f"{name}/{shots}/{Run('think', segmenter=source).key}"].get("masks") for shots in (0, 1)]
+    own = [parts.get(f"{name}/{shots}/{Run('think', segmenter=source).key}", {}).get("masks") for shots in SHOTS]
     low, high = measured["interval_95"][f"{segmenter}, true box"]
     cells = [
         *(name, label(segmenter), str(measured["defects"])),
@@ -616,7 +681,7 @@ def mask_row(name: str, segmenter: str, measured: Mapping[str, Any], parts: Mapp
 def export_table(parts: Mapping[str, Any], plan: Plan) -> list[str]:
     """One row for each set: what came back of each format."""
     lines = [f"| set | {' | '.join(READERS)} |", f"|---|{'---|' * len(READERS)}"]
-    for name in plan.sets:
+    for name in plan.sets if 0 in plan.shots else ():
         row = parts[f"{name}/export"]
         cells = (
             row[fmt].get("error") or f"{sum(row[fmt]['photos'].values())} photos, {row[fmt]['defects']} defects"
@@ -655,12 +720,13 @@ def main() -> None:
     parser.add_argument("--model", default="tiny", help="model to look with (default: tiny)")
     parser.add_argument("--segmenter", nargs="+", default=[], help="more segmenters than grabcut: SAM 2 folders")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="which sets (default: all)")
+    parser.add_argument("--shots", type=int, nargs="+", choices=SHOTS, default=list(SHOTS), help="references shown")
     parser.add_argument("--limit", type=int, help="good and bad photos of each half at most")
     parser.add_argument("--eval-images", type=int, default=Plan.eval_images, help="pictures drawn (default: 624)")
     parser.add_argument("--seed", type=int, default=0, help="which photos --limit takes, and bootstrap draws")
     chosen = parser.parse_args()
     plan = Plan(
-        chosen.data, chosen.out, chosen.model, tuple(chosen.segmenter), tuple(chosen.sets),
+        chosen.data, chosen.out, chosen.model, tuple(chosen.segmenter), tuple(chosen.sets), tuple(chosen.shots),
         chosen.limit, chosen.eval_images, chosen.seed,
     )  # fmt: skip
     try:
@@ -668,7 +734,7 @@ def main() -> None:
     except Iadr1Error as error:
         sys.exit(f"error: {error}")
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    if any("error" in row for name in plan.sets for row in parts[f"{name}/export"].values()):
+    if any("error" in row for name in plan.sets for row in parts.get(f"{name}/export", {}).values()):
         sys.exit("error: an export did not come back, see the last table")
 
 

@@ -18,7 +18,8 @@ EPILOG = (
     "--annotations); ds-mvtec, mvtec-loco, goodsad, btad, real-iad, deeppcb, magnetic-tile. Grounding: refcoco, "
     "refcoco+, refcocog. Chain of thought: expert-ad.\n\n"
     "Your own photos: folder (good/ and one folder a defect type), coco, yolo, labelme, csv.\n\n"
-    "From prepared files: fewshot (the 600-image training set), expert-ad (templated reasoning), with --data.\n\n"
+    "From prepared files, with --data: fewshot (the 600-image training set), expert-ad (templated reasoning), crops "
+    "(the tiles of detect --tiles, mirrored copies), split (by piece, not by photo), join (several files in one).\n\n"
     "For example `iadr1 prepare mmad --root /data/MMAD --out data/mmad.jsonl`, then `iadr1 prepare fewshot --data "
     "data/mmad.jsonl --out data/fewshot.jsonl`. Sets are read where they lie and never changed; licence and source "
     "stand in every sample. `iadr1 data check` looks a file over."
@@ -47,7 +48,7 @@ def prepare(
         list[Path] | None,
         typer.Option(
             "--data",
-            help="A prepared file to choose or make samples from (fewshot, expert-ad); give it several times for more.",
+            help="A prepared file to choose or make samples from; give it several times for more.",
             show_default=False,
         ),
     ] = None,
@@ -60,6 +61,16 @@ def prepare(
     size: Annotated[int | None, option(_CONFIG, "size")] = None,
     per_class: Annotated[str | None, option(_CONFIG, "per_class")] = None,
     normal_share: Annotated[float | None, option(_CONFIG, "normal_share")] = None,
+    tiles: Annotated[
+        str | None,
+        option(_CONFIG, "tiles", text="Cut photos as `detect --tiles` does: columns x rows such as 4x3 (crops only)."),
+    ] = None,
+    mirror: Annotated[bool | None, option(_CONFIG, "mirror", "--mirror")] = None,
+    shots: Annotated[
+        int | None, option(_CONFIG, "shots", text="References of each photo to take along, cut alike (crops only).")
+    ] = None,
+    group: Annotated[str | None, option(_CONFIG, "group")] = None,
+    share: Annotated[float | None, option(_CONFIG, "share")] = None,
     seed: Annotated[int | None, option(_CONFIG, "seed")] = None,
     fewshot_images: Annotated[int | None, option(_CONFIG, "fewshot_images")] = None,
     eval_images: Annotated[int | None, option(_CONFIG, "eval_images")] = None,

@@ -56,7 +56,9 @@ class PrepareConfig:
     """`iadr1 prepare`: where samples come from and where they are written.
 
     For `source="synthetic"` (the default) `out` is the folder that gets `data/` and `images/`; for every other source
-    it is the JSONL file. `data` are prepared files that a set is chosen or made from (`fewshot`, `expert-ad`).
+    it is the JSONL file. `data` are prepared files that a set is chosen or made from (`fewshot`, `expert-ad`, `crops`,
+    `split`, `join`). `tiles`, `mirror` and `shots` are for `crops`; `group`, and `share` of the training part, for
+    `split`, whose `split` is the part that is written.
     `variety` scenes for training, photos of `side` pixels, are drawn instead of the evaluation sets where it is not 0;
     every `reference_every`th has a photo of a good product, and `workers` processes draw (0: one for each core).
     """
@@ -74,6 +76,11 @@ class PrepareConfig:
     size: int = 600
     per_class: str | None = None
     normal_share: float = 0.5
+    tiles: str = "off"
+    mirror: bool = False
+    shots: int = 0
+    group: str | None = None
+    share: float = 0.5
     seed: int = 0
     fewshot_images: int = 600
     eval_images: int = 120

@@ -66,6 +66,7 @@ class Sam2Segmenter:
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
         dtype: `auto` (bfloat16 on a GPU that has it, float16 on an older one, float32 on the CPU), `float32`,
             `bfloat16` or `float16` (GPU only).
+        name: What the segmenter is called, where that is not `model`.
         multimask: Whether the three candidates are looked at. None: as the model says; one whose configuration
             switches `dynamic_multimask_via_stability` off has been trained for the single mask only.
 
@@ -75,11 +76,19 @@ class Sam2Segmenter:
         ModelError: The model cannot be found or is not SAM 2.
     """
 
-    def __init__(self, model: str, *, device: str = "auto", dtype: str = "auto", multimask: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        name: str | None = None,
+        multimask: bool | None = None,
+    ) -> None:
         for package in ("torch", "torchvision", "transformers"):
             if find_spec(package) is None:
                 raise MissingExtraError(package, "masks", purpose="the segmenter 'sam2'")
-        self.name = model
+        self.name = name or model
         self.device = pick_device(device)
         self._dtype = pick_dtype(dtype, self.device)
         self._network, self._processor = _load(model, self.device)

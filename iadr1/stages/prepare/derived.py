@@ -1,4 +1,4 @@
-"""Sets that are made from samples already prepared: the few-shot set, and chain-of-thought data."""
+"""Sets that are made from samples already prepared: few-shot, chain of thought, crops, splits, joined files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from iadr1.errors import DataError, UsageError
 from iadr1.licences import permits_commercial
 from iadr1.provenance import describe
 from iadr1.records import Sample, read_records, resolve_root
+from iadr1.stages.prepare.crops import PHOTOS, REFERENCES, Counts, CropPlan, begin, crops, finish, with_references
 from iadr1.stages.prepare.output import check_out, refuse_foreign, relative, write_samples
+from iadr1.stages.prepare.splitting import SIDES, divide
 from iadr1.stages.prepare.summary import PrepareSummary, Progress
 
 
@@ -86,6 +88,74 @@ def make_expert_ad(config: PrepareConfig, report: Progress) -> PrepareSummary:
     )
 
 
+def make_crops(config: PrepareConfig, report: Progress) -> PrepareSummary:
+    """Write the looks of `detect --tiles`, and mirrored copies, as pictures and samples of their own.
+
+    Raises:
+        UsageError: An option is missing or out of range.
+        DataError: A prepared file is broken, or holds other than yes/no samples.
+        OutputError: A folder of others lies where the pictures are to lie.
+    """
+    out = _out(config)
+    plan = CropPlan(config.tiles, config.mirror, _share(config.normal_share), config.seed)
+    root = _common_root(config)
+    if config.shots < 0:
+        raise UsageError(f"--shots is {config.shots}, it must not be negative")
+    samples = [with_references(sample, config.shots) for sample in _rebased(config, root)]
+    new, counts, meta = begin(out), Counts(), _meta(config)
+    cut = list(_noted(_counted(crops(samples, root, new, plan, counts), config.source, report), "Crops", meta))
+    folder = finish(new, out, plan)
+    count = write_samples(out, cut, root=folder, meta=meta)
+    lines = [
+        f"{out}: {count} samples: {counts.photos} whole photos, {counts.defective} tiles with a defect, "
+        f"{counts.normal} without{', each also mirrored in three ways' if plan.mirror else ''}",
+        f"{counts.left_out} tiles with too small a part of a defect, or of photos whose defects have no known place, "
+        f"are left out; so are {counts.spare} of the tiles without a defect (--normal-share {plan.normal_share:g})",
+        f"pictures in {folder / PHOTOS}, what they are compared with in {folder / REFERENCES} under the same names",
+    ]
+    return PrepareSummary(lines, {out: count}, written=2 + count)
+
+
+def make_split(config: PrepareConfig, report: Progress) -> PrepareSummary:
+    """Write the part of prepared samples that `split` names; the groups of `group` stay together.
+
+    Raises:
+        UsageError: An option is missing, `split` is neither part, or `group` does not match every image.
+        DataError: A prepared file is broken, or its images are of one group.
+    """
+    out = _out(config)
+    if config.split not in SIDES or config.group is None:
+        raise UsageError(
+            f"the source {config.source!r} needs --group, and --split train or --split test",
+            hint=f"iadr1 prepare split --data all.jsonl --group 'part[0-9]+' --split train --out {out}",
+        )
+    root = _common_root(config)
+    read = list(_counted(_rebased(config, root), "samples read", report))
+    found = divide(read, group=config.group, share=config.share, seed=config.seed)
+    own = [sample for sample in found if sample.split == config.split]
+    meta = _meta(config)
+    count = write_samples(out, _noted(own, f"The part {config.split}", meta), root=root, meta=meta)
+    bare = sum(not sample.references for sample in own)
+    lines = [f"{out}: {count} of {len(found)} samples, the part {config.split!r}, by groups {config.group!r}"]
+    lines += [f"{bare} of them have no reference on this side"] if bare else []
+    return PrepareSummary(lines, {out: count}, written=2)
+
+
+def make_join(config: PrepareConfig, report: Progress) -> PrepareSummary:
+    """Write the samples of several files, of any task, into one: one run of `sft` learns all of them.
+
+    Raises:
+        UsageError: An option is missing.
+        DataError: A prepared file is broken.
+    """
+    out = _out(config)
+    root = _common_root(config)
+    meta = _meta(config)
+    samples = _noted(_counted(_rebased(config, root), config.source, report), "Joined", meta)
+    count = write_samples(out, samples, root=root, meta=meta)
+    return PrepareSummary([f"{out}: {count} samples of {len(config.data)} files"], {out: count}, written=2)
+
+
 DERIVED: Mapping[str, Derived] = {
     "fewshot": Derived(
         make_fewshot,
@@ -96,6 +166,21 @@ DERIVED: Mapping[str, Derived] = {
         make_expert_ad,
         ("data", "out", "seed", "commercial_only"),
         "chain-of-thought samples in IAD-R1's manner, made from prepared files",
+    ),
+    "crops": Derived(
+        make_crops,
+        ("data", "out", "tiles", "mirror", "shots", "normal_share", "seed", "commercial_only"),
+        "the tiles that `detect --tiles` looks at, and mirrored copies, of prepared photos",
+    ),
+    "split": Derived(
+        make_split,
+        ("data", "out", "group", "share", "split", "seed", "commercial_only"),
+        "the training or the test part of prepared files, without a piece that is in the other",
+    ),
+    "join": Derived(
+        make_join,
+        ("data", "out", "commercial_only"),
+        "several prepared files in one",
     ),
 }
 """Sources that take `--data` instead of `--root`."""
