@@ -345,7 +345,7 @@ def results_of(out: Path, finished: Sequence[Run]) -> dict[str, Any]:
         arm: [figures.read(run.folder, arm, run.seed, benchmarks=list(BENCHMARKS)) for run in of_arm]
         for arm, of_arm in runs.items()
     }
-    arms = {
+    arms: dict[str, dict[str, Any]] = {
         arm: {
             "figures": figures.summary(answers[arm]),
             "runs": [_run_figures(run, there) for run, there in zip(of_arm, answers[arm], strict=True)],

@@ -136,5 +136,6 @@ class Patches:
         found = self.distances(photo)
         columns = np.arange(photo.width) * found.shape[1] // photo.width
         rows = np.arange(photo.height) * found.shape[0] // photo.height
-        mask: Mask = (found > self._limit)[np.ix_(rows, columns)]
+        # Of a strong defect the surroundings are above the threshold too: the half of its height bounds it.
+        mask: Mask = (found > max(self._limit, found.max() / 2))[np.ix_(rows, columns)]
         return Judged(float(found.max()), tuple(region.box for region in regions(mask)), mask)

@@ -475,8 +475,8 @@ def verdicts(records: Sequence[Detection], laid: Laid, seed: int) -> dict[str, A
 
 
 def counts_of(called: Sequence[bool], among: Sequence[bool]) -> tuple[list[float], list[float]]:
-    """Numerator and denominator of a share, photo by photo."""
-    return [float(a and b) for a, b in zip(called, among, strict=True)], [float(b) for b in among]
+    """Numerator and denominator of a share in percent, photo by photo."""
+    return [100.0 * (a and b) for a, b in zip(called, among, strict=True)], [float(b) for b in among]
 
 
 def boxes(records: Sequence[Detection], laid: Laid) -> dict[str, Any]:

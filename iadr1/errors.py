@@ -53,6 +53,10 @@ class ModelError(Iadr1Error):
     """A model cannot be found, loaded or used for what was asked."""
 
 
+class NoProbabilitiesError(ModelError):
+    """A model answers, but gives no probabilities of the words asked for, of one request or of any."""
+
+
 class ModelChoiceError(ModelError, UsageError):
     """What was named does not exist: no such model, engine, device or number format; exit code 2."""
 

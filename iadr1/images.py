@@ -6,12 +6,16 @@ percentiles, transparency is laid on white, CMYK and palettes are converted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
+import struct
+import zlib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +26,17 @@ from iadr1.geometry import Size
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 MAX_PIXELS = 250_000_000
-"""Largest image opened, in pixels: 250 MP needs about 1 GB once decoded."""
+"""Largest image opened, in pixels: 250 MP needs about 1 GB once decoded, and twice that while it is being read."""
+DAMAGES = (
+    *(OSError, SyntaxError, ValueError, struct.error, zlib.error),
+    *(ArithmeticError, LookupError, TypeError, AttributeError, EOFError),
+)
+"""What Pillow's readers raise where a file is not what it says: SyntaxError for broken PNG chunks, ValueError for
+broken TIFF tags, struct.error for broken EXIF ..."""
+_STRIP = 1 << 20
+"""Pixels of a 16-bit or float image that are scaled at a time."""
+_SAMPLE = 1 << 22
+"""About the most values that the percentiles of a float image are taken of."""
 
 # Pillow's own, smaller limit is one setting of the whole process: changing it for each file would race with the
 # threads that open others. Pillow only refuses above twice its limit.
@@ -35,17 +49,11 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         ImageError: Missing, unreadable, truncated, empty, not an image, or above `MAX_PIXELS`.
     """
-    try:
+    with _telling(path):
         if path.stat().st_size == 0:
             raise ImageError("the file is empty (0 bytes)", where=str(path))
         with _open_bounded(path, name=path) as image:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=str(path)) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        # Pillow raises SyntaxError for broken PNG chunks and ValueError for broken TIFF tags.
-        raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
+            return _upright_rgb(image)
 
 
 def read_image(file: IO[bytes], *, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
@@ -59,14 +67,19 @@ def read_image(file: IO[bytes], *, name: str, formats: tuple[str, ...] | None = 
     Raises:
         ImageError: Unreadable, truncated, not an image, or above `MAX_PIXELS`.
     """
+    with _telling(name), _open_bounded(file, name=name, formats=formats) as image:
+        return _upright_rgb(image)
+
+
+@contextlib.contextmanager
+def _telling(where: Path | str, *, what: str = "image") -> Iterator[None]:
+    """Turns what Pillow raises at a damaged file into an error that names the file."""
     try:
-        with _open_bounded(file, name=name, formats=formats) as image:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+        yield
     except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=name) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"cannot read the image: {_reason(error)}", where=name) from error
+        raise ImageError("not an image that Pillow can read", where=str(where)) from error
+    except DAMAGES as error:
+        raise ImageError(f"cannot read the {what}: {_reason(error)}", where=str(where)) from error
 
 
 def _open_bounded(file: Path | IO[bytes], *, name: Path | str, formats: tuple[str, ...] | None = None) -> Image.Image:
@@ -92,9 +105,15 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)  # else it is copied, turned or not
+    return _to_rgb(image)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_scale_deep(np.asarray(image, dtype=np.float64))).convert("RGB")
+        return _scale_deep(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -102,17 +121,54 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scale_deep(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """16-bit and float data -> uint8 between the 0.1 and 99.9 percentile; data already in 0..255 stay as they are."""
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return np.zeros(values.shape, dtype=np.uint8)
-    low, high = np.percentile(finite, (0.1, 99.9))
-    if finite.min() >= 0 and finite.max() <= 255:
-        low, high = 0.0, 255.0
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / max(high - low, 1e-12))
-    rounded: NDArray[np.uint8] = np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
-    return rounded
+def _scale_deep(image: Image.Image) -> Image.Image:
+    """16-bit and float data -> RGB between the 0.1 and 99.9 percentile; data already in 0..255 stay as they are."""
+    low, high = _deep_range(image)
+    result = Image.new("RGB", image.size)
+    for top, values in _strips(image):
+        scaled = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low) - low
+        scaled *= 255.0 / max(high - low, 1e-12)
+        result.paste(Image.fromarray(np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)).convert("RGB"), (0, top))
+    return result
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The image's values a few rows at a time, each with its first row: as a whole they need many times its memory."""
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+
+
+def _deep_range(image: Image.Image) -> tuple[float, float]:
+    """The values that become black and white; percentiles of integers are exact, those of floats of a sample."""
+    least, most = math.inf, -math.inf
+    for _, values in _strips(image):
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            least, most = min(least, float(finite.min())), max(most, float(finite.max()))
+    if least >= 0 and most <= 255:  # also where nothing is finite
+        return 0.0, 255.0
+    if image.mode != "F" and most - least < 1 << 16:
+        return _counted_percentiles(image, int(least), int(most))
+    step = max(1, image.width * image.height // _SAMPLE)
+    while math.gcd(step, image.width) > 1:  # else only some of the columns would be seen
+        step += 1
+    values = np.concatenate([values.ravel()[::step] for _, values in _strips(image)]).astype(np.float64)
+    low, high = np.percentile(values[np.isfinite(values)], (0.1, 99.9))
+    return float(low), float(high)
+
+
+def _counted_percentiles(image: Image.Image, least: int, most: int) -> tuple[float, float]:
+    """The 0.1 and 99.9 percentile by a histogram, between two values in proportion as `np.percentile` does."""
+    counts = np.zeros(most - least + 1, dtype=np.int64)
+    for _, values in _strips(image):
+        counts += np.bincount(values.ravel().astype(np.int64) - least, minlength=counts.size)
+    ends = np.cumsum(counts)
+    places = np.array((0.001, 0.999)) * (ends[-1] - 1)
+    below = np.searchsorted(ends, np.floor(places), side="right")
+    above = np.searchsorted(ends, np.ceil(places), side="right")
+    low, high = least + below + (places - np.floor(places)) * (above - below)
+    return float(low), float(high)
 
 
 def open_mask(path: Path, *, threshold: int = 0) -> NDArray[np.bool_]:
@@ -121,11 +177,8 @@ def open_mask(path: Path, *, threshold: int = 0) -> NDArray[np.bool_]:
     Raises:
         ImageError: The file cannot be read.
     """
-    try:
-        with _open_bounded(path, name=path) as image:
-            values = np.asarray(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"cannot read the mask: {_reason(error)}", where=str(path)) from error
+    with _telling(path, what="mask"), _open_bounded(path, name=path) as image:
+        values = np.asarray(ImageOps.exif_transpose(image))
     if values.ndim == 3:
         values = values[..., :3].max(axis=2)
     result: NDArray[np.bool_] = values > threshold
@@ -138,13 +191,8 @@ def open_labels(path: Path) -> NDArray[np.int64]:
     Raises:
         ImageError: It cannot be read, is above `MAX_PIXELS`, or is a colour picture, which has no single value a pixel.
     """
-    try:
-        with _open_bounded(path, name=path) as image:
-            values = np.asarray(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=str(path)) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"cannot read the mask: {_reason(error)}", where=str(path)) from error
+    with _telling(path, what="mask"), _open_bounded(path, name=path) as image:
+        values = np.asarray(ImageOps.exif_transpose(image))
     if values.ndim == 3:
         if (values[..., :3] != values[..., :1]).any():
             raise ImageError(
@@ -205,16 +253,12 @@ def hash_and_size(path: Path) -> tuple[str, Size]:
     Raises:
         ImageError: Missing, empty, not an image, or above `MAX_PIXELS`.
     """
-    try:
+    with _telling(path):
         data = path.read_bytes()
         if not data:
             raise ImageError("the file is empty (0 bytes)", where=str(path))
         with _open_bounded(BytesIO(data), name=path) as image:
             size = _turned_size(image)
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=str(path)) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
     return hashlib.sha256(data).hexdigest(), size
 
 
@@ -224,15 +268,11 @@ def image_size(path: Path) -> Size:
     Raises:
         ImageError: Missing, empty, not an image, or above `MAX_PIXELS`.
     """
-    try:
+    with _telling(path):
         if path.stat().st_size == 0:
             raise ImageError("the file is empty (0 bytes)", where=str(path))
         with _open_bounded(path, name=path) as image:
             return _turned_size(image)
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=str(path)) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"cannot read the image: {_reason(error)}", where=str(path)) from error
 
 
 def _turned_size(image: Image.Image) -> Size:

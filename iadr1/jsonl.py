@@ -12,7 +12,7 @@ import jsonlines
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from iadr1.atomic import atomic
-from iadr1.errors import DataError, OutputError
+from iadr1.errors import DataError, OutputError, UsageError
 
 
 class Record(BaseModel):
@@ -28,6 +28,7 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
     """Yield the records of a JSONL file one by one.
 
     Raises:
+        UsageError: There is no such file.
         DataError: A line is not JSON or not a `kind`; `where` holds `file:line`.
     """
     try:
@@ -39,6 +40,8 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
                     raise DataError(
                         f"not a valid {kind.__name__}: {_explain(error)}", where=f"{path}:{number}"
                     ) from error
+    except FileNotFoundError as error:
+        raise UsageError("no such file", where=str(path)) from error
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:

@@ -1,11 +1,15 @@
 """Opening images: every odd kind becomes 8-bit RGB in its EXIF orientation, every broken one a clear error."""
 
+import struct
+import subprocess
+import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from iadr1 import images
 from iadr1.errors import ImageError, UsageError
@@ -66,6 +70,73 @@ def test_a_truncated_file_is_an_error_not_a_grey_area(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(ImageError, match="truncated"):
         open_image(tmp_path / "x.jpg")
+
+
+def _webp_with_broken_exif(path: Path) -> Path:
+    """Its EXIF is cut off inside the first entry, at which Pillow raises struct.error."""
+    image = Image.new("RGB", (8, 8))
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"
+    image.save(path, "WEBP", exif=exif)
+    return path
+
+
+def test_a_broken_exif_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = _webp_with_broken_exif(tmp_path / "x.webp")
+    with Image.open(path) as image, pytest.raises(struct.error):
+        ImageOps.exif_transpose(image)
+    for read in (open_image, open_mask, images.open_labels, images.hash_and_size, images.image_size):
+        with pytest.raises(ImageError, match="cannot read the") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def _deep(kind: Any) -> Image.Image:
+    values = np.random.default_rng(0).normal(20_000, 3000, (310, 470)).clip(0, 65_000)
+    values[5, 7], values[100, 3] = 60_000, 0
+    return Image.fromarray(values.astype(kind))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("strip", [470 * 7, 1 << 20])
+def test_strips_and_histogram_scale_as_the_whole(monkeypatch: pytest.MonkeyPatch, kind: Any, strip: int) -> None:
+    monkeypatch.setattr(images, "_STRIP", strip)
+    image = _deep(kind)
+    values = np.asarray(image).astype(np.float64)
+    low, high = np.percentile(values, (0.1, 99.9))
+    expected = np.floor(np.clip((values - low) * (255 / (high - low)), 0, 255) + 0.5)
+    image.save(buffer := BytesIO(), "TIFF")
+    buffer.seek(0)
+    found = np.asarray(images.read_image(buffer, name="x"))
+    assert np.abs(found[..., 0] - expected).max() <= 1
+    assert (found[..., 0] != expected).mean() < 1e-4
+
+
+def test_floats_are_scaled_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = images._deep_range(_deep(np.float32))
+    monkeypatch.setattr(images, "_SAMPLE", 20_000)
+    sampled = images._deep_range(_deep(np.float32))
+    assert sampled != exact
+    assert sampled == pytest.approx(exact, rel=0.1)
+    wide = np.zeros((200, 300), np.float32)
+    wide[:, 30::60] = 1000  # every sixtieth column, of which a step of 3 would see none or too many
+    assert images._deep_range(Image.fromarray(wide)) == (0, 1000)
+    nothing = Image.fromarray(np.full((2, 2), np.nan, np.float32))
+    assert images._deep_range(nothing) == (0, 255)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_deep_photos_need_about_as_much_memory_as_others(tmp_path: Path, kind: Any) -> None:
+    """Peak of a process of its own: Pillow's memory is not Python's."""
+    Image.fromarray(np.add.outer(np.arange(2000), np.arange(3000)).astype(kind)).save(tmp_path / "x.tif")
+    code = (
+        "import resource, sys; from pathlib import Path; from iadr1.images import open_image\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "before = peak()\n"
+        "image = open_image(Path(sys.argv[1])); print((peak() - before) / (image.width * image.height))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "x.tif")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 20  # 47 and 51 as a whole in float64
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

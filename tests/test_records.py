@@ -73,7 +73,7 @@ def test_errors_name_file_and_line(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe{}\n")
     with pytest.raises(DataError, match=r"s\.jsonl"):
         list(read_records(path, Sample))
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(UsageError, match="no such file"):
         list(read_records(tmp_path / "missing.jsonl", Sample))
 
 

@@ -76,13 +76,15 @@ def _print_summary(summary: CalibrateSummary) -> None:
             f"anomalies  {found.found} of {found.anomalies} above it, {_range(found.recall_interval_95)} (exact 95 %); "
             f"{found.undecided_anomalies} undecided"
         )
-    for error in summary.errors[:5]:
-        terminal.say(f"left out   {error}")
-    if len(summary.errors) > 5:
-        terminal.say(f"left out   {len(summary.errors) - 5} more")
+    for left_out in (summary.errors, summary.copies):
+        for why in left_out[:5]:
+            terminal.say(f"left out   {why}")
+        if len(left_out) > 5:
+            terminal.say(f"left out   {len(left_out) - 5} more")
     terminal.say(f"wrote      {summary.out}")
     terminal.say(
-        f"use        iadr1 detect PHOTOS --calibration {summary.out}, with the same model, --shots and --tiles"
+        f"use        iadr1 detect PHOTOS --calibration {summary.out}, with the same model, engine, --dtype, "
+        "--references, --shots and --tiles"
     )
 
 

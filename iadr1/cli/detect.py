@@ -101,6 +101,8 @@ def _print_summary(summary: DetectSummary) -> None:
         terminal.say(f"{summary.skipped} of them had a result from an earlier run")
     if summary.without_reference:
         terminal.say(f"{summary.without_reference} had no matching reference")
+    if summary.fewer_references:
+        terminal.say(f"{summary.fewer_references} had fewer references than --shots says")
     if summary.no_score:
         terminal.say(f"no scores: {summary.no_score}")
     records = summary.out / "detections.jsonl"

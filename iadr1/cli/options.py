@@ -73,7 +73,7 @@ _TEXTS: Mapping[str, str] = {
     "vision_steps": "The first of them, which train the vision tower alone on masks and boxes.",
     "epochs": "Rounds over the data, instead of --steps.",
     "learning_rate": "Step size of the optimiser.",
-    "answer_format": "How yes/no samples are answered: `structured`, `boxes` or `direct`.",
+    "answer_format": "How yes/no samples are answered: `structured`, `boxes`, `direct`, or several: boxes,direct.",
     "nproc": "Processes on this machine, one for each GPU.",
     "deepspeed": "`zero2`, `zero3` or a DeepSpeed JSON file: spreads the model's state over the processes.",
     "push_to_hub": "Push the trained model to this private repository of the Hugging Face hub, OWNER/NAME.",

@@ -173,7 +173,8 @@ class SftConfig(TrainingConfig):
     """`iadr1 sft`: supervised fine-tuning; the loss is on the completion only.
 
     `answer_format` is how yes/no samples are answered: `structured` (IAD-R1: reasoning, location, type, verdict),
-    `boxes` (AnomalyR1: reasoning, then boxes) or `direct` (the bare word).
+    `boxes` (AnomalyR1: reasoning, then boxes) or `direct` (the bare word, whose probability is `detect`'s score);
+    several, separated by commas, take turns.
     """
 
     STAGE: ClassVar[str] = "sft"

@@ -17,8 +17,9 @@ Licence: the user's own data, none stated.
 | `x1`, `y1`, `x2`, `y2` | a box in pixels, x2 and y2 exclusive; an image may have several rows |
 
 These are the names of anomalib's tabular data sets as well, whose label `normal_test` is known too. Separated by
-comma, semicolon, tab or bar, as the header shows; UTF-8 with or without BOM. Other columns are not read, but one whose
-name is almost a known one is refused.
+comma, semicolon, tab or bar, as the header shows; UTF-8 with or without BOM. An apostrophe that keeps a spreadsheet
+from taking a text for a formula (`'=x`, `'-x`) is taken off. Other columns are not read, but one whose name is almost a
+known one is refused.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from iadr1.datasets.polygons import Shape, are_numbers
 from iadr1.errors import DataError, closest
 from iadr1.geometry import Box
 from iadr1.records import Sample
+from iadr1.spreadsheet import unguard
 
 _COLUMNS = {
     **dict.fromkeys(("image", "image_path", "path", "file_name"), "image"),
@@ -133,7 +135,7 @@ def _rows(root: Path, index: Path) -> Iterator[_Row]:
                     if len(cells) != len(columns):
                         raise DataError(f"{len(cells)} cells, but {len(columns)} columns", where=where)
                     named = zip(columns, cells, strict=True)
-                    yield _row({name: cell.strip() for name, cell in named if name}, root, where)
+                    yield _row({name: unguard(cell.strip()) for name, cell in named if name}, root, where)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"cannot read the table: {error}", where=str(index), hint="it must be text in UTF-8 (not .xlsx)"

@@ -183,6 +183,7 @@ class Engine(Protocol):
         Empty for a request that got no usable answer, where others did.
 
         Raises:
-            ModelError: The engine gives no probabilities.
+            NoProbabilitiesError: The engine gives no probabilities, or none for these requests.
+            ModelError: The model cannot be run.
         """
         ...

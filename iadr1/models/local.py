@@ -81,7 +81,8 @@ class LocalEngine:
         inside a line.
 
         Raises:
-            ModelError: Two words begin with the same token; else as `generate`.
+            NoProbabilitiesError: Two words begin with the same token.
+            ModelError: As `generate`.
         """
         ids = {
             inside: first_tokens(self._tokenizer, words, inside=inside)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonlines
 
-from iadr1.errors import ModelChoiceError, ModelError
+from iadr1.errors import ModelChoiceError, ModelError, NoProbabilitiesError
 from iadr1.images import file_sha256
 from iadr1.models import LoadOptions
 from iadr1.models.base import Completion, Profile, Request
@@ -49,9 +49,11 @@ class ReplayEngine:
         """Stored texts carry no probabilities.
 
         Raises:
-            ModelError: Always.
+            NoProbabilitiesError: Always.
         """
-        raise ModelError("stored answers carry no probabilities", where=self.model, hint="use the engine 'local'")
+        raise NoProbabilitiesError(
+            "stored answers carry no probabilities", where=self.model, hint="use the engine 'local'"
+        )
 
     def _text(self, key: str) -> str:
         if key not in self._texts:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from iadr1.errors import ModelError
+from iadr1.errors import NoProbabilitiesError
 from iadr1.models import LoadOptions
 from iadr1.models.base import Completion, Request
 from iadr1.models.server_faults import (
@@ -109,9 +109,10 @@ class ServerEngine:
         Nothing is given for a request that fails for good, and where none of the words is among the tokens.
 
         Raises:
-            ModelError: As `generate`; and where the server gives no log-probabilities, or has not given any yet.
+            NoProbabilitiesError: The server gives no log-probabilities, or has not given any yet.
+            ModelError: As `generate`.
         """
-        lost: list[ModelError] = []
+        lost: list[NoProbabilitiesError] = []
 
         async def ask(request: Request, encoder: Encoder) -> dict[str, float]:
             try:
@@ -119,7 +120,7 @@ class ServerEngine:
             except RequestFaultError as fault:
                 if "logprobs" in fault.reason:
                     raise no_logprobs(self._place) from None
-                lost.append(ModelError(f"no probabilities for {request.id!r}: {fault.reason}"))
+                lost.append(NoProbabilitiesError(f"no probabilities for {request.id!r}: {fault.reason}"))
                 return {}
             if reply.top is None:
                 raise no_logprobs(self._place)
@@ -127,7 +128,7 @@ class ServerEngine:
             if found is None:
                 texts = ", ".join(repr(token) for token, _ in reply.top[:5])
                 told = f"no log-probabilities of {', '.join(words)} for {request.id!r}: it would begin with {texts}"
-                lost.append(ModelError(told, hint="score the text of the answers (--scoring text)"))
+                lost.append(NoProbabilitiesError(told, hint="score the text of the answers (--scoring text)"))
                 return {}
             return found
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from iadr1.errors import ModelChoiceError, ModelError
+from iadr1.errors import ModelChoiceError, ModelError, NoProbabilitiesError
 from iadr1.models.server_replies import brief, error_words
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def diagnose(error: openai.APIError, place: Place, *, sent: dict[str, Any], imag
         images: How many images it held.
 
     Raises:
-        ModelError: No request to this server can succeed: a wrong key, no credit, a model without image support, or
-            fewer images than this protocol shows, a server that does not continue an answer or gives no
-            log-probabilities.
+        ModelError: No request to this server can succeed: it sends them on to another address, a wrong key, no credit,
+            a model without image support, or fewer images than this protocol shows, a server that does not continue
+            an answer or gives no log-probabilities.
         UnknownModelError: The server does not know the model.
     """
     import openai
@@ -94,6 +94,8 @@ def diagnose(error: openai.APIError, place: Place, *, sent: dict[str, Any], imag
     if not isinstance(error, openai.APIStatusError):
         return _broken(error, place)
     status = error.status_code
+    if 300 <= status < 400:
+        raise _sent_on(status, error.response.headers.get("location", ""), place)
     said = place.clean(error_words(error.body) or brief(error.response.text))
     reason = f"HTTP {status}: {said}" if said else f"HTTP {status}"
     if status in (401, 403):
@@ -138,6 +140,16 @@ def _no_entry(status: int, said: str, place: Place, *, sent: dict[str, Any]) -> 
     )
 
 
+def _sent_on(status: int, target: str, place: Place) -> ModelError:
+    """For a redirect: what the target's query holds may be a secret, and is not shown."""
+    named = place.clean(brief(target.partition("?")[0])) or "an address that it does not name"
+    return ModelError(
+        f"{place.url} sends requests on to {named} (HTTP {status}), which is not followed: "
+        "photos and key go to the address of --base-url only",
+        hint="if the photos may go there, give that server's address as --base-url",
+    )
+
+
 def _no_images(said: str, place: Place, *, images: int) -> ModelError:
     if _FEWER_IMAGES.search(said) and "at most 0" not in said.lower():
         return ModelError(
@@ -171,9 +183,9 @@ def no_continuing(place: Place) -> ModelError:
     )
 
 
-def no_logprobs(place: Place) -> ModelError:
+def no_logprobs(place: Place) -> NoProbabilitiesError:
     """For a server that answers, but without log-probabilities."""
-    return ModelError(
+    return NoProbabilitiesError(
         f"{place.model!r} at {place.url} gives no log-probabilities",
         hint="score the text of the answers (--scoring text), or use a server that gives them, such as vLLM",
     )

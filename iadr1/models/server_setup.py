@@ -137,10 +137,13 @@ def open_client(options: ServerOptions, key: str) -> openai.AsyncOpenAI:
         raise MissingExtraError("openai", "eval", purpose="the engine 'server'") from error
     return openai.AsyncOpenAI(
         base_url=options.base_url,
-        # Without a key of ours the package would take OPENAI_API_KEY, which may belong to somebody else's server.
+        # The variable of --key-env is the only one that is read (OPENAI_API_KEY by default): left without a key, the
+        # package would take OPENAI_API_KEY also where --key-env names another variable.
         api_key=key or "none",
         max_retries=0,
         timeout=openai.Timeout(None, connect=min(CONNECT_S, options.timeout_s)),
+        # Photos and key go to the address that was named and to no other: see `server_faults.diagnose`.
+        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iadr1.errors import ModelError
+from iadr1.errors import ModelError, NoProbabilitiesError
 from iadr1.models.base import IMAGE_SLOT, Completion, Profile, Request
 from iadr1.prompts import ANSWER_END
 
@@ -66,13 +66,13 @@ def first_tokens(tokenizer: Any, words: Sequence[str], *, inside: bool) -> list[
             tokenizers of the Llama family put before a text.
 
     Raises:
-        ModelError: Two words begin with the same token.
+        NoProbabilitiesError: Two words begin with the same token.
     """
     before = "\n" if inside else ""
     skipped = len(tokenizer(before, add_special_tokens=False).input_ids)
     ids = [tokenizer(before + word, add_special_tokens=False).input_ids[skipped] for word in words]
     if len(set(ids)) < len(ids):
-        raise ModelError(
+        raise NoProbabilitiesError(
             f"the words {list(words)} do not all begin with different tokens of {tokenizer.name_or_path!r}"
         )
     return ids

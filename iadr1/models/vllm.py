@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from iadr1.errors import ModelChoiceError, ModelError
+from iadr1.errors import ModelChoiceError, ModelError, NoProbabilitiesError
 from iadr1.models import LoadOptions, VllmOptions, resolve_model
 from iadr1.models.base import Completion, Profile, Request
 from iadr1.models.fingerprint import folder_fingerprint
@@ -41,6 +41,7 @@ class VllmEngine:
     Attributes:
         profile: The family's profile with this processor's pixel bounds.
         fingerprint: As the local engine's.
+        dtype: The number format as it was chosen; `auto` is vLLM's choice for the checkpoint.
 
     Raises:
         ModelChoiceError: The package `vllm` is not installed; no such model or dtype; a number out of range.
@@ -52,6 +53,7 @@ class VllmEngine:
     def __init__(self, model: str, options: LoadOptions) -> None:
         chosen = _checked(options)
         self.model = model
+        self.dtype = options.dtype
         package = _package()
         place = resolve_model(model)
         config, self._processor = load_processor(place)
@@ -109,11 +111,12 @@ class VllmEngine:
         A word counts by its first token, as with the local engine; none is lost for standing far below the likeliest.
 
         Raises:
-            ModelError: Two words begin with the same token, or this vLLM gives no probabilities of chosen tokens;
-                else as `generate`.
+            NoProbabilitiesError: Two words begin with the same token, or this vLLM gives no probabilities of chosen
+                tokens.
+            ModelError: As `generate`.
         """
         if not hasattr(self._parameters, "logprob_token_ids"):
-            raise ModelError(
+            raise NoProbabilitiesError(
                 "this vLLM gives no probabilities of chosen tokens (no SamplingParams.logprob_token_ids)",
                 hint="install vLLM 0.28 or later, or go by what the model writes (--mode think, --scoring text)",
             )

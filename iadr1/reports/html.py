@@ -29,6 +29,7 @@ from iadr1.reports.overlay import draw_overlay, label_colours
 from iadr1.reports.page import data_uri, write_page
 from iadr1.reports.thumbnails import Thumbnails, make_thumbnails
 from iadr1.reports.words import LANGUAGES, words
+from iadr1.spreadsheet import guard
 
 PAGE_BYTES = 28_000_000
 """Size of the file at which pictures are no longer put into it but linked."""
@@ -292,6 +293,8 @@ def _drawn(photo: Image.Image, detection: Detection, folder: Path) -> Image.Imag
 def write_csv(path: Path, detections: Iterable[Detection]) -> None:
     """Write `CSV_COLUMNS`, a line for each photo, for a spreadsheet; labels are joined by `; `.
 
+    A text that would be taken for a formula has an apostrophe before it.
+
     Raises:
         OutputError: The file cannot be written.
     """
@@ -318,14 +321,14 @@ def _rows(detections: Iterable[Detection]) -> Iterator[tuple[object, ...]]:
     for record in detections:
         areas = [defect.area_px for defect in record.defects if defect.area_px is not None]
         yield (
-            record.image,
+            guard(record.image),
             record.verdict,
             "" if record.score is None else f"{record.score:.4f}",
             len(record.defects),
-            "; ".join(defect.label for defect in record.defects),
+            guard("; ".join(defect.label for defect in record.defects)),
             sum(areas) if areas else "",
             record.width,
             record.height,
-            record.parse,
-            record.error or "",
+            guard(record.parse),
+            guard(record.error or ""),
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PureWindowsPath
 
 from iadr1.errors import DataError, UsageError
 from iadr1.exports.annotations import (
@@ -22,7 +24,7 @@ from iadr1.images import file_sha256
 from iadr1.provenance import digest
 from iadr1.records import Detection, Verdict, read_records
 
-RECORDS = "detections.jsonl"
+RECORDS, RUN = "detections.jsonl", "run.json"
 
 Progress = Callable[[str, int, int], None]
 """Takes a name, how many are done and how many there are (0: not known)."""
@@ -81,7 +83,8 @@ def run(plan: Export, *, progress: Progress | None = None) -> ExportSummary:
 
     Raises:
         UsageError: Options that do not fit the format, or a place that holds something else.
-        DataError: A line is no record or a record cannot be what it says, a photo has two, none is left.
+        DataError: A line is no record or a record cannot be what it says, a photo has two although nothing was
+            overwritten, none is left.
         OutputError: Something cannot be written, or is there with another content.
         MissingExtraError: Masks cannot become polygons.
     """
@@ -116,6 +119,18 @@ def _check(plan: Export, fmt: AnnotationFormat, file: Path) -> None:
         raise UsageError(f"--min-score is {plan.min_score}, a score is within 0..1")
 
 
+def _is_watched(file: Path) -> bool:
+    """Whether records are those of `iadr1 watch`, where a name is a file that may be overwritten."""
+    run = file.with_name(RUN)
+    try:
+        found = json.loads(run.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read: {error}", where=str(run), hint="it says how the records were made") from error
+    return isinstance(found, dict) and found.get("command") == "watch"
+
+
 def _key(plan: Export, file: Path) -> dict[str, str]:
     settings = {"only": plan.only, "min_score": plan.min_score, "images": plan.images is not None}
     return {"format": plan.fmt, "records": file_sha256(file), "settings": digest(settings)}
@@ -126,7 +141,18 @@ class _Reading:
 
     def __init__(self, plan: Export, fmt: AnnotationFormat, file: Path, report: Progress) -> None:
         self._plan, self._fmt, self._file, self._report = plan, fmt, file, report
-        self._lines = 0
+        self._lines: int | None = None
+        self._last = self._last_of_each() if _is_watched(file) else None
+
+    def _last_of_each(self) -> dict[str, int]:
+        """The line of each photo's last record, which is the one that counts where photos are overwritten."""
+        last = {record.image: line for line, record in self._records()}
+        self._lines = max(last.values(), default=0)
+        return last
+
+    def _records(self) -> Iterator[tuple[int, Detection]]:
+        """The records with their lines; no more than at the first reading, since a watcher may be adding to them."""
+        return islice(enumerate(read_records(self._file, Detection), start=1), self._lines)
 
     def survey(self) -> _Survey:
         """Read all once.
@@ -137,16 +163,16 @@ class _Reading:
         found = _Survey()
         seen: dict[str, int] = {}
         slots: dict[str, tuple[str, int]] = {}
-        for line, record in enumerate(read_records(self._file, Detection), start=1):
+        line = 0
+        for line, record in self._records():
             self._report("checking", line, 0)
-            where = f"{self._file}:{line}"
-            if seen.setdefault(record.image, line) != line:
+            if self._last is None and seen.setdefault(record.image, line) != line:
                 raise DataError(
                     f"the photo {record.image!r} has a record in line {seen[record.image]} already",
-                    where=where,
-                    hint="export the records of one run",
+                    where=f"{self._file}:{line}",
+                    hint="export the records of one run; those of `iadr1 watch` need its run.json beside them",
                 )
-            reason = self._reason(record)
+            reason = self._reason(record, line)
             if reason is not None:
                 found.left_out[reason] += 1
                 continue
@@ -158,7 +184,7 @@ class _Reading:
             found.photos["failed" if record.error is not None else record.verdict] += 1
             found.labels |= {shape.label for shape in entry.shapes}
             found.defects += len(entry.shapes)
-        self._lines = len(seen)
+        self._lines = line
         if not found.photos:
             told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items()) or "it is empty"
             raise DataError(f"no photo to export: {told}", where=str(self._file))
@@ -167,9 +193,9 @@ class _Reading:
     def entries(self) -> Iterator[Entry]:
         """The chosen records."""
         number = 0
-        for line, record in enumerate(read_records(self._file, Detection), start=1):
-            self._report("writing", line, self._lines)
-            if self._reason(record) is None:
+        for line, record in self._records():
+            self._report("writing", line, self._lines or 0)
+            if self._reason(record, line) is None:
                 yield self._entry(record, number, line)
                 number += 1
 
@@ -186,6 +212,12 @@ class _Reading:
         if self._fmt.slot is None:
             return
         slot = self._fmt.slot(entry.record.image)
+        if drive := PureWindowsPath(slot).drive:
+            raise DataError(
+                f"{entry.record.image!r} begins with {drive!r}, which is a drive to Windows and no file's name",
+                where=entry.where,
+                hint="rename the photo, or take a format that is one file",
+            )
         other = slots.setdefault(slot, (entry.record.image, line))
         if other[1] != line:
             raise DataError(
@@ -194,12 +226,14 @@ class _Reading:
                 hint="rename one of the photos and run `iadr1 detect` again, or take a format that is one file",
             )
 
-    def _reason(self, record: Detection) -> str | None:
+    def _reason(self, record: Detection, line: int) -> str | None:
         """Why a photo is left out; None where it is exported."""
         plan, fmt, failed = self._plan, self._fmt, record.error is not None
         undecided = record.verdict == "undecided"
         bounded = plan.min_score is not None
         reasons = {
+            "overwritten by a later photo of the same name": self._last is not None
+            and self._last[record.image] != line,
             "of another verdict": plan.only is not None and (record.verdict != plan.only or failed),
             "could not be looked at": failed and not fmt.all_states,
             "undecided": undecided and plan.only is None and not fmt.all_states,

@@ -12,7 +12,7 @@ from PIL import Image
 
 pytest.importorskip("sklearn", reason="scikit-learn (extra eval) is not installed")
 
-from benchmarks import adapt, adapt_sets
+from benchmarks import adapt_sets
 from benchmarks.adapt import Case, Plan, claim, times_table
 from benchmarks.adapt_baselines import Difference, Patches, fit_difference
 from benchmarks.adapt_figures import Mask, Row, Truth, figures, mask_overlaps, of_method, table
@@ -160,7 +160,7 @@ def test_a_finished_command_is_not_run_again_and_a_stopped_one_is_marked(
         assert how["cwd"] == tmp_path / "tiles-5"
         return subprocess.CompletedProcess(words, next(codes), "", "error: pulled out")
 
-    monkeypatch.setattr(adapt.subprocess, "run", fake)
+    monkeypatch.setattr("benchmarks.adapt.subprocess.run", fake)
     plan = Plan(tmp_path, tmp_path)
     case = Case("tiles-5", plan)
     case.command("photos", "prepare", "folder")

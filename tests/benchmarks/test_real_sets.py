@@ -113,6 +113,9 @@ def test_no_board_and_no_tile_is_in_both_halves(name: str, tmp_path: Path) -> No
     sides = {side: {photo.group for photo in photos if photo.side == side} for side in real_sets.SIDES}
     assert all(sides.values())
     assert not sides["calibrate"] & sides["test"]
+    group = {photo.sample.image: photo.group for photo in photos}
+    pairs = [(group[photo.sample.image], group.get(path)) for photo in photos for path in photo.sample.references]
+    assert all((one == other) == (name == "deeppcb") for one, other in pairs)  # a board's template; another tile
     shown = {path for photo in photos for path in photo.sample.references}
     assert name == "deeppcb" or not shown & {photo.sample.image for photo in photos}
 
@@ -128,7 +131,7 @@ def sample(image: str, *defects: Defect, category: str = "nut", held_out: bool =
 def test_drawn_pictures_alternate_within_product_and_verdict() -> None:
     bad = Defect(type="crack")
     samples = [sample("a", bad), sample("b"), sample("c", bad), sample("d"), sample("e", held_out=False)]
-    photos = real_sets.drawn([*samples, sample("f", bad, category="cloth")])
+    photos = real_sets.drawn([sample("f", bad, category="cloth"), *samples])
     assert {photo.sample.image: photo.side for photo in photos} == {
         "a": "test", "b": "test", "c": "calibrate", "d": "calibrate", "f": "test",
     }  # fmt: skip
@@ -181,6 +184,8 @@ def test_an_undecided_photo_is_neither(laid: Laid) -> None:
     assert found["by_score"] == {"ba": 100.0, "recall": 100.0, "false_alarms": 0.0}
     assert found["by_verdict"] == {"ba": 0.0, "recall": 0.0, "false_alarms": 0.0}
     assert found["undecided"] == 100.0
+    plain = real_sets.verdicts([bad.model_copy(update={"verdict": "anomalous"}), good], laid, 0)
+    assert plain["interval_95"]["recall"] == [100.0, 100.0]
     failed = real_sets.verdicts([bad, record("good.png", score=None, error="torn")], laid, 0)
     assert (failed["errors"], failed["scores"], failed["by_score"]["ba"]) == (1, {}, 50.0)
 

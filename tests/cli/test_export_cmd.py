@@ -57,7 +57,7 @@ def test_every_option_reaches_the_stage(run: None) -> None:
         (("run", "--format", "voc", "--out", "d"), 2, "error: no format 'voc' (known: coco, yolo,"),
         (("run", "--format", "coco", "--out", "d"), 2, "let --out end in .json"),
         (("run", "--format", "coco", "--out", "d.json", "--only", "broken"), 2, "'broken' is not one of"),
-        (("gone", "--format", "coco", "--out", "d.json"), 1, "error: gone: cannot read the file"),
+        (("gone", "--format", "coco", "--out", "d.json"), 2, "error: gone: no such file"),
     ],
 )
 def test_what_is_wrong_is_one_line(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from iadr1 import prompts
 from iadr1.cli.app import app
 from iadr1.config import DoctorConfig
-from iadr1.errors import ModelError
+from iadr1.errors import NoProbabilitiesError
 from iadr1.geometry import Box
 from iadr1.models.base import Completion, Profile, Request
 from iadr1.models.profiles import PROFILES
@@ -155,7 +155,7 @@ def test_without_scenes_nothing_is_pointed_at() -> None:
 def test_an_engine_without_probabilities_is_a_warning() -> None:
     class Mute(Pointing):
         def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
-            raise ModelError("the server gives no log-probabilities")
+            raise NoProbabilitiesError("the server gives no log-probabilities")
 
     report = doctor.run(DoctorConfig(engine="replay", model="fake"), engine=Mute("qwen2_5_vl", "input_px"))
     assert rows(report)["engine probabilities"].state == "warn"

@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 from iadr1.datasets.synthetic import CATEGORIES, render
-from iadr1.errors import MissingExtraError, ModelChoiceError, ModelError
+from iadr1.errors import MissingExtraError, ModelChoiceError, ModelError, NoProbabilitiesError
 from iadr1.models import Completion, LoadOptions, Request, ServerOptions, load_engine, server
 from iadr1.models.profiles import PROFILES
 from iadr1.models.server import ServerEngine
@@ -131,6 +131,32 @@ def test_the_key_goes_only_where_it_belongs(monkeypatch: pytest.MonkeyPatch) -> 
     _, keyed = ask(lambda call: written("x"), [question("q")], key_env="MY_KEY")
     assert "authorization" not in {name.lower() for name in bare.calls[0].headers}
     assert {name.lower(): value for name, value in keyed.calls[0].headers.items()}["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_variable_of_key_env_is_openais_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/evaluation.md says: a key that is set there goes to any address."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    _, fake = ask(lambda call: written("x"), [question("q")])
+    assert {name.lower(): value for name, value in fake.calls[0].headers.items()}["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_photos_are_not_sent_on_to_another_address(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with FakeServer(lambda call: written("x")) as other:
+        target = other.url.replace("127.0.0.1", "localhost") + "/chat/completions"
+        sent_on = Answer("", status, {"location": f"{target}?token=abc"})
+        message, fake = refusal(lambda call: sent_on)
+        assert other.calls == []
+    assert len(fake.calls) == 1
+    assert f"{fake.url} sends requests on to {target} (HTTP {status}), which is not followed" in message
+    assert "--base-url" in message
+    assert "abc" not in message
+
+
+def test_a_redirect_to_nowhere_is_told() -> None:
+    message, _ = refusal(lambda call: Answer("", 304))
+    assert "sends requests on to an address that it does not name (HTTP 304)" in message
 
 
 def test_a_plain_prompt_is_refused_before_anything_is_sent() -> None:
@@ -874,8 +900,17 @@ def test_a_request_without_probabilities_costs_the_others_nothing() -> None:
     ],
 )
 def test_no_probabilities(answer: Answer, words: str) -> None:
-    with pytest.raises(ModelError, match=words):
+    with pytest.raises(NoProbabilitiesError, match=words):
         probabilities(lambda call: answer, ["Yes", "No"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(refused(401, "no"), "asks for a key"), (refused(404, "model vlm not found"), "no model")]
+)
+def test_what_is_wrong_with_the_server_is_no_lack_of_probabilities(answer: Answer, words: str) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        probabilities(lambda call: answer, ["Yes", "No"])
+    assert not isinstance(caught.value, NoProbabilitiesError)
 
 
 def test_the_fingerprint_is_that_of_the_model_not_of_the_address() -> None:

@@ -70,13 +70,17 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if server.poll() is not None:
-            pytest.skip(f"transformers serve does not start: {log.read_text(errors='replace').strip()[-300:]}")
+            pytest.fail(f"transformers serve ended with exit code {server.returncode}:\n{_last_lines(log)}")
         try:
             with opener.open(url, timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    pytest.fail(f"transformers serve is not up after {START_S:.0f} s: {log.read_text(errors='replace')[-300:]}")
+    pytest.fail(f"transformers serve is not up after {START_S:.0f} s:\n{_last_lines(log)}")
+
+
+def _last_lines(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +115,15 @@ def questions() -> list[Request]:
             messages = prompts.render_prompt(sample, "boxes", shots=shots)
             found.append(Request(sample.id, messages, (*([good] * shots), photo(category, number))))
     return found
+
+
+def test_a_server_that_does_not_start_is_no_reason_to_skip(tmp_path: Path) -> None:
+    code = "import sys; print('first'); print('no such option', file=sys.stderr); sys.exit(3)"
+    log = tmp_path / "log"
+    with log.open("wb") as file, subprocess.Popen([sys.executable, "-c", code], stdout=file, stderr=file) as server:
+        server.wait()
+        with pytest.raises(pytest.fail.Exception, match=r"ended with exit code 3:\n(?s:.*)no such option"):
+            _wait("http://127.0.0.1:9/health", server, log)
 
 
 def test_answers_are_those_of_the_local_engine(base_url: str, local: Engine) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from iadr1.errors import OutputError, UsageError
 from iadr1.records import DetectedDefect, Detection
 from iadr1.reports import html
-from iadr1.reports.html import CSV_COLUMNS, SCRIPTS, STATES, write_csv, write_report
+from iadr1.reports.html import CSV_COLUMNS, SCRIPTS, STATES, append_csv, write_csv, write_report
 from iadr1.reports.words import LANGUAGES, words
 from tests.reports.parsed_page import HOSTILE as HOSTILE_HTML
 from tests.reports.parsed_page import Page
@@ -323,6 +323,22 @@ def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None
     (tmp_path / "nowhere").touch()
     with pytest.raises(OutputError, match=r"report\.html: cannot write"):
         write_report(tmp_path / "nowhere" / "report.html", [], images=tmp_path, info=INFO)
+
+
+def test_csv_holds_no_formula(tmp_path: Path) -> None:
+    defects = (_defect(label="@SUM(A1)"), _defect(label="+1"))
+    write_csv(
+        tmp_path / "s.csv",
+        [
+            Detection(image="=HYPERLINK(A1).png", verdict="anomalous", score=0.5, defects=defects, parse="\t=1"),
+            Detection(image="'-b.png", verdict="undecided", error="-x"),
+        ],
+    )
+    append_csv(tmp_path / "s.csv", [Detection(image="+c.png", verdict="normal", score=1.0)])
+    rows = list(csv.DictReader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
+    assert [row["image"] for row in rows] == ["'=HYPERLINK(A1).png", "''-b.png", "'+c.png"]
+    assert (rows[0]["labels"], rows[0]["parse"], rows[1]["error"]) == ("'@SUM(A1); +1", "'\t=1", "'-x")
+    assert (rows[0]["score"], rows[2]["score"], rows[2]["verdict"]) == ("0.5000", "1.0000", "normal")
 
 
 def test_csv_has_a_line_for_each_photo(tmp_path: Path) -> None:

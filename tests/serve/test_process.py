@@ -122,7 +122,7 @@ def test_an_address_that_is_taken_is_told() -> None:
         ({"drain_s": float("inf")}, "drain_s is inf"),
         ({"max_mb": 0.0}, "max_mb is 0.0"),
         ({"max_megapixels": 300.0}, "max_megapixels is 300.0, it must be at most 250"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 0}, "--batch-size is 0"),
         ({"mode": "guess"}, "no mode 'guess'"),
         ({"masks": True, "mode": "direct"}, "gives no boxes"),
         ({"shots": 3}, "add --references"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from iadr1.errors import ModelError
+from iadr1.errors import NoProbabilitiesError
 from iadr1.geometry import BoxSpace
 from iadr1.models.base import Completion, Profile, Request
 
@@ -76,7 +76,7 @@ class FakeEngine:
     def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
         if self.no_probabilities:
             self.refused += 1
-            raise ModelError(self.no_probabilities)
+            raise NoProbabilitiesError(self.no_probabilities)
         self.weighed += [(request, tuple(words)) for request in requests]
         if tuple(words) == ("Yes", "No"):
             return [{} if one.id in self.unweighable else {"Yes": YES, "No": 1 - YES} for one in requests]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +13,12 @@ import pytest
 from PIL import Image
 
 from iadr1.config import CalibrateConfig, DetectConfig
-from iadr1.errors import UsageError
+from iadr1.errors import OutputError, UsageError
 from iadr1.models.base import Request
 from iadr1.records import Detection, read_records
 from iadr1.stages import calibrate, detect
-from iadr1.stages.inspection import Calibration, read_calibration
+from iadr1.stages.inspection import Calibration, InspectSettings, read_calibration
+from iadr1.stages.inspection.calibrated import Way, way_of
 from tests.stages.fake_engine import FakeEngine
 
 
@@ -30,7 +33,7 @@ class ByName(FakeEngine):
 def _photos(folder: Path, *scores: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for score in scores:
-        Image.new("RGB", (30, 20), (90, 90, 90)).save(folder / f"{score}.png")
+        Image.new("RGB", (30, 20), (score, 90, 90)).save(folder / f"{score}.png")
     return folder
 
 
@@ -44,7 +47,9 @@ def _config(good: Path, **values: object) -> CalibrateConfig:
 
 
 def test_threshold_counts_and_intervals(good: Path) -> None:
-    bad = _photos(good.parent / "bad", 10, 39, 60, 80)
+    bad = _photos(good.parent / "bad", 60, 80)
+    for score in (10, 39):  # other photos than the good ones of these scores
+        Image.new("RGB", (30, 20), (score, 0, 0)).save(bad / f"{score}.png")
     summary = calibrate.run(_config(good, fpr=0.1, anomalies=bad), engine=ByName())
     found = summary.calibration
     # The ceil(40 * 0.9) = 36th of 39.
@@ -62,7 +67,8 @@ def test_threshold_counts_and_intervals(good: Path) -> None:
     ("fpr", "message"),
     [
         (0.02, r"--fpr 0.02 needs 49 normal photos, '.*good' holds 39 \(add 10 more, or claim --fpr 0.026\)"),
-        (0.0, "fpr is 0.0, it must be above 0 and below 1"),
+        (0.0, "--fpr is 0.0, it must be above 0 and below 1"),
+        (math.nan, "--fpr is nan, it must be above 0 and below 1"),
         (1.0, "must be above 0 and below 1"),
     ],
 )
@@ -80,7 +86,8 @@ def test_a_photo_that_cannot_be_read_is_left_out_and_does_not_count(tmp_path: Pa
     assert (summary.calibration.normals, len(summary.errors)) == (19, 1)
     (good / "7.png").write_bytes(b"")
     with pytest.raises(
-        UsageError, match=r"needs 19 normal photos.*holds 18 \(and 2 that could not be scored.*7.png|50"
+        UsageError,
+        match=r"needs 19 normal photos.*holds 18 \(and 2 that could not be scored, the first: .*(7|50)\.png: ",
     ):
         calibrate.run(_config(good), engine=ByName())
 
@@ -88,6 +95,50 @@ def test_a_photo_that_cannot_be_read_is_left_out_and_does_not_count(tmp_path: Pa
 def test_a_photo_is_not_good_and_bad(good: Path) -> None:
     with pytest.raises(UsageError, match="among the normals and among the anomalies"):
         calibrate.run(_config(good, anomalies=good / "3.png"), engine=ByName())
+
+
+def test_a_copy_is_no_further_evidence(tmp_path: Path) -> None:
+    good = _photos(tmp_path / "good", *range(1, 20))
+    shutil.copy(good / "3.png", good / "98.png")
+    summary = calibrate.run(_config(good), engine=ByName())
+    assert (summary.calibration.normals, summary.calibration.scores.normals[-1]) == (19, 0.19)
+    assert summary.copies == (f"{str(good / '98.png')!r} is a copy of {str(good / '3.png')!r}",)
+    for score in range(2, 20):
+        shutil.copy(good / "1.png", good / f"{score}.png")
+    with pytest.raises(
+        UsageError,
+        match=r"holds 2 \(and 18 with the same bytes as others, the first: '.*/10\.png' is a copy of '.*/1\.png'\)",
+    ):
+        calibrate.run(_config(good), engine=ByName())
+
+
+def test_copies_of_bad_photos_are_counted_once(good: Path) -> None:
+    bad = _photos(good.parent / "bad", 60, 80)
+    shutil.copy(bad / "80.png", bad / "81.png")
+    summary = calibrate.run(_config(good, anomalies=bad), engine=ByName())
+    assert (summary.calibration.anomalies, len(summary.copies)) == (2, 1)
+
+
+def test_the_same_bytes_are_not_good_and_bad(good: Path) -> None:
+    bad = _photos(good.parent / "bad", 60)
+    shutil.copy(good / "3.png", bad / "77.png")
+    engine = ByName()
+    with pytest.raises(UsageError, match=r"3\.png', which has the same bytes as '.*77\.png', is among the normals and"):
+        calibrate.run(_config(good, anomalies=bad), engine=engine)
+    assert engine.weighed == []
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_scored(good: Path) -> None:
+    class Never(ByName):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            raise AssertionError("a photo was scored")
+
+    (good.parent / "file").write_text("x")
+    config = dataclasses.replace(_config(good), out=good.parent / "file" / "calibration.json")
+    with pytest.raises(OutputError, match=r"file/calibration.json: cannot write: .* \(name another --out\)"):
+        calibrate.run(config, engine=Never())
+    with pytest.raises(UsageError, match=r"--out '.*' is a folder \(name a file"):
+        calibrate.run(dataclasses.replace(config, out=good.parent), engine=Never())
 
 
 def test_settings_that_nothing_reads_are_refused(good: Path) -> None:
@@ -135,14 +186,15 @@ def test_another_calibration_does_not_go_on_in_the_same_folder(good: Path) -> No
 
 
 def test_a_calibration_is_for_one_model_and_one_way_of_asking(good: Path) -> None:
-    found = calibrate.run(_config(good), engine=ByName()).calibration
+    calibrate.run(_config(good), engine=ByName())
     other = ByName()
     other.fingerprint = "4567"
-    with pytest.raises(
-        UsageError, match=r"'fake' with the fingerprint 0123, this one's is 4567 \(run 'iadr1 calibrate'"
-    ):
+    again = r" \(run 'iadr1 calibrate' again with the settings of this run\)$"
+    with pytest.raises(UsageError, match=rf"made with other weights: 'fake' 0123, here 4567{again}"):
         _detect(good, other)
-    with pytest.raises(UsageError, match=rf"asked about as {found.digest}, here .* \w{{16}} "):
+    with pytest.raises(
+        UsageError, match=rf"calibration\.json: the calibration was made with --tiles off, here 2x2{again}"
+    ):
         _detect(good, ByName(), tiles="2x2")
     with pytest.raises(UsageError, match=r"--calibration .* would not be read: the mode 'think' goes by"):
         _detect(good, ByName(), mode="think")
@@ -159,12 +211,81 @@ def test_with_tiles_it_is_for_these_tiles_only(good: Path) -> None:
             whole = [dataclasses.replace(request, id=request.id.partition("#")[0]) for request in requests]
             return super().probabilities(whole, words)
 
-    found = calibrate.run(_config(good, fpr=0.1, tiles="2x2"), engine=AnyLook()).calibration
+    calibrate.run(_config(good, fpr=0.1, tiles="2x2"), engine=AnyLook())
     for tiles in ("off", "auto", "2x3"):
-        with pytest.raises(UsageError, match=rf"asked about as {found.digest}, .* --shots and --tiles of this run"):
+        with pytest.raises(UsageError, match=rf"--tiles 2x2, here {tiles} \(run 'iadr1 calibrate' again"):
             _detect(good, AnyLook(), tiles=tiles)
     records = _detect(good, AnyLook(), tiles="2x2")
     assert {(record.tiles, record.threshold) for record in records.values()} == {(5, 0.36)}
+
+
+def test_it_is_for_one_engine_number_format_and_size_of_photos(good: Path) -> None:
+    class Half(ByName):
+        dtype = "bfloat16"
+
+    calibrate.run(_config(good), engine=Half())
+    other = Half()
+    other.name, other.dtype = "vllm", "torch.float32"
+    other.profile = dataclasses.replace(other.profile, max_pixels=448 * 448)
+    told = (
+        r"--engine fake, here vllm; --dtype bfloat16, here float32; photo sizes of another --family or processor: "
+        r"qwen2_5_vl of 12544 to 12544 pixels, here qwen2_5_vl of 12544 to 200704 pixels \("
+    )
+    with pytest.raises(UsageError, match=told):
+        _detect(good, other)
+    assert len(_detect(good, Half())) == 3
+
+
+def test_it_is_for_these_references_only(good: Path) -> None:
+    shown = _photos(good.parent / "shown", 200, 201)
+    other = _photos(good.parent / "other", 200)
+    calibrate.run(_config(good, references=shown), engine=ByName())
+    for references, told in (
+        (other, r"--references with other files: \w{16}, here \w{16} \("),
+        (None, r"--shots 1, here 0; --references with other files: \w{16}, here none \("),
+    ):
+        with pytest.raises(UsageError, match=told):
+            _detect(good, ByName(), references=references)
+    with pytest.raises(UsageError, match=r"made with --shots 1, here 2 \("):
+        _detect(good, ByName(), references=shown, shots=2)
+    moved = shutil.copytree(shown, good.parent / "moved")
+    assert {record.references for record in _detect(good, ByName(), references=moved).values()} <= {
+        ("200.png",),
+        ("201.png",),
+    }
+    (moved / "201.png").write_bytes((moved / "200.png").read_bytes())
+    with pytest.raises(UsageError, match="--references with other files"):
+        _detect(good, ByName(), references=moved)
+
+
+def test_pairs_of_photo_and_reference_may_be_other_pairs(good: Path) -> None:
+    """As circuit boards beside their templates: new photos come with new references."""
+    calibrate.run(_config(good, references=_photos(good.parent / "templates", *range(1, 40))), engine=ByName())
+    fresh = _photos(good.parent / "fresh", 5, 36, 90)
+    records = _detect(good, ByName(), references=fresh)
+    assert {name: record.references for name, record in records.items()} == {name: (name,) for name in records}
+    with pytest.raises(UsageError, match="--references with other files"):
+        _detect(good, ByName(), references=_photos(good.parent / "one more", 5, 36, 90, 91))
+    with pytest.raises(UsageError, match="--references with other files"):
+        _detect(good, ByName(), references=_photos(good.parent / "one less", 5, 36))
+
+
+def test_another_question_is_named(good: Path) -> None:
+    path = calibrate.run(_config(good), engine=ByName()).out
+    with pytest.raises(UsageError, match=r"another question or overlap of tiles: \w{16}, here other"):
+        read_calibration(path, dataclasses.replace(_way(), digest="other"))
+
+
+def _way() -> Way:
+    return way_of(ByName(), InspectSettings(), None, ())
+
+
+def test_a_file_of_an_older_version_is_refused_with_a_sentence(good: Path) -> None:
+    path = calibrate.run(_config(good), engine=ByName()).out
+    values = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("engine", "dtype")}
+    path.write_text(json.dumps({**values, "version": 1}))
+    with pytest.raises(UsageError, match=r"of an older iadr1: it does not say for which references.*'iadr1 calibrate'"):
+        _detect(good, ByName())
 
 
 @pytest.mark.parametrize(
@@ -173,14 +294,15 @@ def test_with_tiles_it_is_for_these_tiles_only(good: Path) -> None:
         ({"threshold": 2}, "threshold: "),
         ({"band": [0.9, 0.1]}, "band"),
         ({"fingerprint": None}, "fingerprint: "),
-        ({"version": 2}, "version: "),
+        ({"version": 3}, "version: "),
+        ({"references": None}, "references: "),
     ],
 )
 def test_a_file_that_was_changed_is_refused(good: Path, change: dict[str, object], message: str) -> None:
     path = calibrate.run(_config(good), engine=ByName()).out
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UsageError, match=rf"calibration.json: not a calibration: .*{message}"):
-        read_calibration(path, fingerprint="0123", digest="")
+        read_calibration(path, _way())
     path.unlink()
     with pytest.raises(UsageError, match="cannot read the calibration"):
-        read_calibration(path, fingerprint="0123", digest="")
+        read_calibration(path, _way())

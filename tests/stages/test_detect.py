@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from iadr1.config import DetectConfig
-from iadr1.errors import ModelError, OutputError, UsageError
+from iadr1.errors import ModelError, NoProbabilitiesError, OutputError, UsageError
 from iadr1.geometry import Box, BoxSpace
 from iadr1.masks import SEGMENTERS, MaskResult
 from iadr1.models.base import Completion, Profile, Request
@@ -355,7 +355,7 @@ class _NoProbabilities(FakeEngine):
 
     def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
         self.refused += 1
-        raise ModelError("stored answers carry no probabilities")
+        raise NoProbabilitiesError("stored answers carry no probabilities")
 
 
 def test_an_engine_without_probabilities_leaves_the_score_out_and_says_so(images: Path) -> None:
@@ -380,7 +380,7 @@ def test_unknown_segmenter_is_refused_before_anything_is_written(images: Path) -
     [
         ({"segmenter": "x"}, "no segmenter 'x'"),
         ({"segmenter": "sam2"}, r"--segmenter sam2 would not be read: nothing is drawn without masks, add --masks"),
-        ({"batch_size": 0}, "batch_size is 0, it must be at least 1"),
+        ({"batch_size": 0}, "--batch-size is 0, it must be at least 1"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0, it must be at least 1"),
         ({"references": Path("nowhere")}, "no folder 'nowhere' .--references names photos of good products"),
         ({"model": "tinny"}, "no model 'tinny'"),

@@ -92,11 +92,11 @@ def test_a_photo_the_server_gave_no_answer_for_is_asked_again(images: Path) -> N
         ({"engine": "server", "base_url": "http://x"}, "name its family with --family"),
         ({**SERVER, "batch_size": 2}, "--batch-size 2 would not be read: a server is asked as much"),
         ({**SERVER, "dtype": "float16"}, "--dtype float16 would not be read: it is for --engine local"),
-        ({**SERVER, "concurrency": 0}, "concurrency is 0, it must be at least 1"),
-        ({**SERVER, "timeout_s": 0.0}, "timeout_s is 0.0, it must be above 0"),
+        ({**SERVER, "concurrency": 0}, "--concurrency is 0, it must be at least 1"),
+        ({**SERVER, "timeout_s": 0.0}, "--timeout-s is 0.0, it must be above 0"),
         ({"concurrency": 3}, "--concurrency 3 would not be read: it is for --engine server"),
         ({"shots": 2}, "--shots 2 would not be read: add --references"),
-        ({"shots": 0, "references": Path("good")}, "shots is 0, it must be at least 1"),
+        ({"shots": 0, "references": Path("good")}, "--shots is 0, it must be at least 1"),
         ({"mode": "direct", "masks": True}, "'direct' gives no boxes to draw masks in"),
         ({"mode": "direct", "reasoning": "structured"}, "--reasoning structured would not be read"),
         ({"reasoning": "structured", "masks": True}, "structured answers hold no boxes"),
@@ -135,7 +135,7 @@ def test_the_report_says_under_which_licences(images: Path) -> None:
     text = (detect.run(config, engine=engine).out / "report.html").read_text(encoding="utf-8")
     assert "<dd>model: Qwen Research; masks: Apache-2.0 (OpenCV, no weights)</dd>" in text
     detect.run(dataclasses.replace(config, overwrite=True), engine=FakeEngine(model="tiny"))
-    assert "<dd>model: Apache-2.0 (part of iadr1); masks" in (config.out / "report.html").read_text(encoding="utf-8")
+    assert "<dd>model: CC0-1.0 (part of iadr1); masks" in (config.out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_served_model_scores_reasons_and_refuses_photo_by_photo(images: Path) -> None:

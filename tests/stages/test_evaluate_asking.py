@@ -267,6 +267,16 @@ def test_an_engine_that_gave_scores_and_then_fails_ends_the_run(world: World, mo
         world.run(engine, "iad", batch_size=1)
 
 
+def test_a_server_that_cannot_be_asked_for_scores_ends_the_run(world: World) -> None:
+    class Down(FakeEngine):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            raise ModelError("no server answers")
+
+    write_records(world.data, [yes_no("a", SCRATCH)])
+    with pytest.raises(ModelError, match="no server answers"):
+        world.run(Down(), "iad")
+
+
 def test_an_option_without_probabilities_is_no_answer(world: World) -> None:
     write_records(world.data, [yes_no("a", SCRATCH), yes_no("b")])
     result = world.run(FakeEngine(unweighable={"b"}), "iad", scoring="logprob")

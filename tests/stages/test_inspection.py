@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iadr1.errors import ModelError, UsageError
+from iadr1.errors import ModelError, NoProbabilitiesError, UsageError
 from iadr1.geometry import Box
 from iadr1.masks import MaskResult
 from iadr1.models.base import Completion, Request
@@ -31,7 +31,7 @@ class Scored(FakeEngine):
         self.weighed += [(request, tuple(words)) for request in requests]
         for request in requests:
             if isinstance(self.shares[request.id], str):
-                raise ModelError(f"no probabilities for {request.id!r}: {self.shares[request.id]}")
+                raise NoProbabilitiesError(f"no probabilities for {request.id!r}: {self.shares[request.id]}")
         return [{"Yes": float(self.shares[one.id]), "No": 1 - float(self.shares[one.id])} for one in requests]
 
 
@@ -199,6 +199,21 @@ def test_a_model_that_loops_does_not_fill_the_memory(monkeypatch: pytest.MonkeyP
 class _Dies(FakeEngine):
     def generate(self, requests: Sequence[Request], *, max_new_tokens: int) -> list[Completion]:
         raise ModelError("out of memory")
+
+
+@pytest.mark.parametrize("mode", ["direct", "think", "two-pass"])
+@pytest.mark.parametrize("photos", [1, 5])
+def test_a_server_that_cannot_be_asked_is_no_lack_of_probabilities(mode: str, photos: int) -> None:
+    class Down(FakeEngine):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            self.refused += 1
+            raise ModelError("no server answers at http://localhost:1/v1", hint="check --base-url")
+
+    engine = Down()
+    names = [f"{number}.png" for number in range(photos)]
+    with pytest.raises(ModelError, match=r"^no server answers at http://localhost:1/v1 \(check --base-url\)$"):
+        Inspector(engine, InspectSettings(mode=mode)).inspect(_loaded(*names))
+    assert engine.refused == 1
 
 
 def test_an_engine_that_fails_ends_the_run() -> None:

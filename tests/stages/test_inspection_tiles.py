@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from PIL import Image
 from iadr1.geometry import Box
 from iadr1.models.base import Request
 from iadr1.prompts import LabelledBox
-from iadr1.stages.inspection import Inspector, InspectSettings, Loaded, Photo, tiles
-from tests.stages.fake_engine import NORMAL, FakeEngine
+from iadr1.stages.inspection import Inspector, InspectSettings, Loaded, Photo, inspector, tiles
+from tests.stages.fake_engine import BAD, NORMAL, FakeEngine
 
 LEFT, RIGHT = (0, 0, 120, 100), (96, 0, 216, 100)
 """Two tiles of a photo of 216 x 100 px, side by side, that share 24 columns."""
@@ -70,8 +72,61 @@ def test_a_defect_across_two_tiles_is_one() -> None:
 def test_a_defect_seen_twice_is_kept_once_and_tiles_go_before_the_whole() -> None:
     twice = [_found((100, 10, 112, 20), LEFT), _found((101, 10, 112, 20), RIGHT)]
     assert _boxes(*twice) == [(100, 10, 112, 20)]
-    assert _boxes(_found((95, 5, 118, 25), None), *twice) == [(100, 10, 112, 20)]
+    assert _boxes(_found((99, 9, 114, 22), None), *twice) == [(100, 10, 112, 20)]
+    assert _boxes(_found((103, 12, 109, 18), None), *twice) == [(100, 10, 112, 20)]
     assert _boxes(_found((5, 5, 20, 25), None), *twice) == [(100, 10, 112, 20), (5, 5, 20, 25)]
+
+
+def test_a_defect_larger_than_its_pieces_in_tiles_stays() -> None:
+    whole, piece = (10, 10, 206, 90), (15, 15, 40, 40)
+    assert _boxes(_found(whole, None), _found(piece, LEFT)) == [piece, whole]
+
+
+def test_a_defect_inside_another_kind_of_defect_stays() -> None:
+    stain, hole = _found((98, 10, 118, 90), LEFT, "stain"), _found((100, 20, 110, 30), RIGHT, "hole")
+    assert len(_boxes(stain, hole)) == 2
+    assert len(_boxes(stain, tiles.Found(hole.box, "Stain", 0.9, RIGHT))) == 1
+    # At the same place and as large, it is the same under another name.
+    assert len(_boxes(stain, _found((99, 11, 118, 90), RIGHT, "hole"))) == 1
+
+
+MIDDLE, END = (0, 0, 100, 50), [(80, 0, 180, 50), (160, 0, 260, 50)]
+_CHAIN = [
+    _found((60, 20, 100, 30), MIDDLE),
+    _found((80, 20, 180, 30), END[0]),
+    _found((160, 20, 200, 30), END[1]),
+]
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+def test_a_defect_across_three_tiles_is_one_in_any_order(order: tuple[int, ...]) -> None:
+    (joined,) = tiles.merge([_CHAIN[place] for place in order])
+    assert (joined.box, joined.window) == ((60, 20, 200, 30), (0, 0, 260, 50))
+
+
+def test_what_was_joined_belongs_to_all_its_tiles() -> None:
+    """So that it drops what one of them shows of it once more."""
+    again = _found((90, 22, 96, 28), MIDDLE)
+    assert _boxes(*_CHAIN, again) == [(60, 20, 200, 30)]
+    assert _boxes(*reversed(_CHAIN), again) == [(60, 20, 200, 30)]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_many_boxes_are_merged_quickly(cut: bool) -> None:
+    rng, found = np.random.default_rng(0), []
+    for left, top, right, bottom in tiles.windows("8x8", (8000, 8000), (112, 112)):
+        for x, y in rng.uniform(0, 900, (50, 2)) if not cut else rng.uniform(0, 20, (50, 2)):
+            x2, y2 = (right - x, bottom - y) if cut else (left + x + 60, top + y + 60)
+            found.append(_found((left + x, top + y, x2, y2), (left, top, right, bottom)))
+    started = time.process_time()
+    merged = tiles.merge(found)
+    assert time.process_time() - started < 2
+    assert len(merged) == 1 if cut else len(merged) > 2000
+
+
+def test_one_tile_is_no_tiles() -> None:
+    assert InspectSettings(tiles="1x1").digest == InspectSettings().digest
+    assert InspectSettings(tiles="1x1").score_digest != InspectSettings(tiles="1x2").score_digest
 
 
 def test_boxes_of_one_look_never_drop_each_other() -> None:
@@ -108,6 +163,29 @@ def test_the_inspector_looks_at_the_whole_and_at_every_tile() -> None:
     assert (record.verdict, record.tiles, record.reasoning) == ("anomalous", 5, "Even surface.\n[96,48,216,108] There.")
     # The last tile begins at (96, 48); the model's 112 x 112 px are its 120 x 60.
     assert record.defects[0].box == pytest.approx((96 + 30, 48 + 15, 96 + 60, 48 + 45))
+
+
+@pytest.mark.parametrize(
+    ("texts", "verdict"), [(("hm", NORMAL), "undecided"), ((NORMAL, "hm"), "undecided"), (("hm", BAD), "anomalous")]
+)
+def test_normal_is_only_what_is_normal_in_every_look(texts: tuple[str, str], verdict: str) -> None:
+    engine = FakeEngine({"a.png#1": texts[0], "a.png#2": texts[1]}, default=NORMAL)
+    item = Loaded(Photo(Path("a.png"), "a.png", "a"), Image.new("RGB", (216, 108)))
+    (finding,) = Inspector(engine, InspectSettings(mode="think", tiles="2x1")).inspect([item])
+    assert finding.record.verdict == verdict
+
+
+def test_no_look_gives_more_boxes_than_a_photo_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspector, "MOST_DEFECTS", 3)
+    merged = []
+    monkeypatch.setattr(inspector, "merge", lambda found: merged.append(len(found)) or tiles.merge(found))
+    boxes = ", ".join(f'{{"bbox_2d": [{x}, 1, {x + 8}, 9], "label": "dot"}}' for x in (1, 11, 21, 31, 41))
+    engine = FakeEngine(default=f"<think>Dots.</think><answer>[{boxes}]</answer>")
+    item = Loaded(Photo(Path("a.png"), "a.png", "a"), Image.new("RGB", (216, 108)))
+    (finding,) = Inspector(engine, InspectSettings(mode="think", tiles="2x1")).inspect([item])
+    assert merged == [9]
+    assert len(finding.record.defects) == 3
+    assert "only the first 3 of" in finding.record.parse
 
 
 class _OneTile(FakeEngine):

@@ -24,6 +24,7 @@ from iadr1.stages.inspection.photos import find_photos
 from iadr1.stages.inspection.tiles import windows
 from iadr1.stages.prepare import run
 from iadr1.stages.prepare.cutting import Remainder, cut
+from iadr1.stages.prepare.splitting import divide
 
 SIZE = (200, 120)
 SPOT: Box = (20.0, 30.0, 40.0, 44.0)
@@ -282,6 +283,17 @@ def test_a_folder_of_others_is_left_alone_and_an_own_one_replaced(prepared: Path
     assert not list(prepared.parent.glob(".crops*"))
 
 
+def test_a_failed_run_leaves_the_earlier_one_whole(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = crops(prepared)
+    monkeypatch.setattr(Path, "write_bytes", lambda self, data: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OutputError, match="cannot write: No space left"):
+        crops(prepared, mirror=True)
+    monkeypatch.undo()
+    assert not list(prepared.parent.glob(".crops.new"))
+    assert list(read_records(prepared.with_name("crops.jsonl"), Sample)) == before
+    assert all((root_of(prepared) / sample.image).is_file() for sample in before)
+
+
 def halves(prepared: Path, split: str | None, **changes: Any) -> list[Sample]:
     out = prepared.with_name(f"{split}.jsonl")
     config = PrepareConfig(source="split", data=(prepared,), out=out, split=split, group="piece[0-9]+")
@@ -321,6 +333,21 @@ def test_halves_need_a_side_and_a_pattern_that_matches(prepared: Path) -> None:
             halves(prepared, split, **changes)
     with pytest.raises(DataError, match="all images are of one group, 'piece'"):
         halves(prepared, "train", group="piece")
+
+
+def test_both_sides_show_all_kinds_whatever_the_seed(prepared: Path) -> None:
+    good = next(sample for sample in read_records(prepared, Sample) if not sample.is_anomalous)
+    dents = (Defect(type="dent"),)
+    samples = [
+        good.model_copy(
+            update={"id": f"{n}", "image": f"p{n}.png", "references": (), "defects": dents if n < 4 else ()}
+        )
+        for n in range(8)
+    ]
+    for seed in range(12):
+        train = [one for one in divide(samples, group="p[0-9]", share=0.5, seed=seed) if one.split == "train"]
+        assert sum(bool(one.defects) for one in train) == 2
+        assert len(train) == 4
 
 
 def test_the_share_is_that_of_the_training_part(prepared: Path) -> None:

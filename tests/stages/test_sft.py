@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from iadr1.prompts import Format, parse, render_target
 from iadr1.records import Defect, Sample, Task, write_records
 from iadr1.stages import sft
 from iadr1.stages.sft.log import SftStep
-from iadr1.stages.training.limits import ANSWER_FORMATS
+from iadr1.stages.training.limits import ANSWER_FORMATS, answer_formats
 from iadr1.stages.training.plan import make_plan
 
 SIZE = (200, 160)
@@ -96,7 +96,7 @@ def learned_texts(config: SftConfig, samples: list[Sample]) -> tuple[list[str], 
                 config.data.parent,
                 loaded.profile,
                 shots=config.shots,
-                answer_format=next(fmt for fmt in get_args(Format) if fmt == config.answer_format),
+                formats=answer_formats(config),
                 order=list(range(len(samples))),
             ),
             processor=loaded.processor,
@@ -126,6 +126,15 @@ def test_the_loss_is_on_the_targets_alone(config: SftConfig, answer_format: Form
         assert text.count("<|vision_start|>") == 2
         answer = parse(learned.strip().removesuffix("<|im_end|>"), fmt, options=one.options, frame=frame)
         assert answer.status == "ok"
+
+
+def test_formats_take_turns_row_by_row_and_other_tasks_keep_theirs(config: SftConfig) -> None:
+    samples = [BAD, GOOD, CHOICE, BAD.model_copy(update={"id": "again"})]
+    labels, _ = learned_texts(dataclasses.replace(config, answer_format="boxes,direct"), samples)
+    frame = BoxFrame(BoxSpace.INPUT_PX, SIZE, (112, 112))
+    formats: list[Format] = ["boxes", "direct", "choice", "direct"]
+    wanted = [render_target(one, fmt, frame=frame) for one, fmt in zip(samples, formats, strict=True)]
+    assert [text.strip().removesuffix("<|im_end|>") for text in labels] == wanted
 
 
 def test_boxes_are_in_the_model_s_input_pixels(config: SftConfig) -> None:
@@ -220,6 +229,8 @@ def test_lora_trains_the_adapters_of_the_named_parts_alone(config: SftConfig) ->
     [
         ({"answer_format": "choice"}, "no answer_format 'choice' (known: structured, boxes, direct)"),
         ({"answer_format": "boxed"}, "no answer_format 'boxed'"),
+        ({"answer_format": "boxes,"}, "no answer_format ''"),
+        ({"answer_format": "boxes,direct,boxes"}, "names a format twice"),
         ({"freeze": "vison"}, "freeze: no part 'vison' (parts: vision, projector, language)"),
         ({"freeze": "vision,projector,language"}, "nothing is left to train"),
         ({"lora_rank": 4, "lora_parts": "head"}, "lora_parts: no part 'head'"),

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from iadr1.errors import UsageError
+from iadr1.images import file_sha256
 from iadr1.stages.watch.arrivals import Arrivals, Stamp, is_temporary, read_whole, stamp_of
 from tests.stages.fake_engine import FakeEngine
 from tests.watch.world import Notes, config, names, once, photo, records, until, watching
@@ -125,6 +128,38 @@ def test_a_file_replaced_by_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None
     assert read_whole(tmp_path / "pipe.png", stamp) is None  # and does not block
     assert read_whole(secret, stamp) is not None
     assert read_whole(secret, Stamp(stamp.size + 1, stamp.mtime_ns)) is None
+
+
+@pytest.mark.parametrize("how", ["grows", "was short"])
+def test_a_file_that_changes_while_it_is_read_has_not_arrived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = photo(tmp_path / "a.png")
+    whole, status = path.read_bytes(), path.stat()
+
+    def changing(file: BinaryIO, digest: str) -> Any:
+        if how == "was short":
+            path.write_bytes(whole[:20])
+        found = hashlib.new(digest, file.read())
+        path.write_bytes(whole + b"1" if how == "grows" else whole)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return found
+
+    assert read_whole(path, stamp_of(status)) == file_sha256(path)
+    monkeypatch.setattr(hashlib, "file_digest", changing)
+    assert read_whole(path, stamp_of(status)) is None
+
+
+def test_the_backlog_is_put_in_order_once_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        photo(tmp_path / "in" / f"{number:02d}.png", number)
+    looks, orders = [], []
+    look, arrived = Arrivals.look, Arrivals.arrived
+    monkeypatch.setattr(Arrivals, "look", lambda self: (looks.append(1), look(self))[1])
+    monkeypatch.setattr(Arrivals, "arrived", lambda self: (orders.append(1), arrived(self))[1])
+    once(config(tmp_path, batch_size=1, interval=0.2))
+    assert names(tmp_path) == [f"{number:02d}.png" for number in range(12)]
+    assert len(orders) == len(looks)
 
 
 def test_results_in_the_watched_folder_are_not_watched(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from iadr1.errors import DataError, ModelError, OutputError, UsageError
 from iadr1.geometry import BoxSpace
-from iadr1.models.base import Profile
+from iadr1.models.base import Profile, Request
 from iadr1.records import Detection, RecordWriter, read_records
 from iadr1.stages.inspection import load_batches
 from iadr1.stages.watch import journal, watcher
@@ -113,27 +113,68 @@ def test_a_file_without_permission_is_recorded(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "in" / "quarantine" / "a.png").exists()
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_unreadable_file_gets_one_record_however_often_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    photo(tmp_path / "in" / "a.png")
+
+    def refused(*args: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(watcher, "read_whole", refused)
+    with monkeypatch.context() as patch:
+        patch.setattr(Quarantine, "take", refused)
+        for _ in range(3):
+            notes = Notes()
+            once(config(tmp_path, keep=keep), notes=notes)
+            assert notes.told("cannot be moved aside") is not keep
+    once(config(tmp_path, keep=keep))
+    assert [record.error for record in records(tmp_path)] == ["cannot read the file: Read-only file system"]
+    assert (tmp_path / "in" / "quarantine" / "a.png").exists() is not keep
+
+
+def test_a_file_that_has_been_unreadable_is_tried_as_often_as_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written under the name later may be locked for a moment only."""
+    photo(tmp_path / "in" / "a.png")
+    failing = [1, 2, 3]
+
+    def locked(path: Path, stamp: Any) -> str | None:
+        if failing:
+            failing.pop()
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read_whole(path, stamp)
+
+    monkeypatch.setattr(watcher, "read_whole", locked)
+    once(config(tmp_path, attempts=2, keep=True))
+    once(config(tmp_path, attempts=2, keep=True))
+    assert [bool(record.error) for record in records(tmp_path)] == [True, False]
+
+
 def test_a_file_is_not_bad_because_the_share_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo(tmp_path / "in" / "a.png")
-    failing = [True]
+    away, tried = [True], []
     scandir = os.scandir
 
     def stale(path: Path, stamp: Any) -> str | None:
-        if failing:
+        if away:
+            tried.append(path)
             raise OSError(errno.ESTALE, "Stale file handle")
         return read_whole(path, stamp)
 
     def gone(path: Any) -> Any:
-        if failing and not isinstance(path, str):
+        # From the first file that could not be read the folder cannot be listed either.
+        if away and tried and not isinstance(path, str):
             raise OSError(errno.ESTALE, "Stale file handle")
         return scandir(path)
 
     monkeypatch.setattr(watcher, "read_whole", stale)
-    with watching(config(tmp_path, attempts=1, interval=0.3)) as running:
-        until(lambda: bool(running.notes.statuses))
-        monkeypatch.setattr(os, "scandir", gone)
-        until(lambda: running.notes.told("Stale file handle"))
-        failing.clear()
+    monkeypatch.setattr(os, "scandir", gone)
+    with watching(config(tmp_path, attempts=1)) as running:
+        until(lambda: running.notes.told("waiting for it"))
+        away.clear()
         until(lambda: len(running.notes.photos) == 1)
         running.end()
     assert [record.error for record in records(tmp_path)] == [None]
@@ -148,8 +189,9 @@ def test_a_quarantine_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     once(config(tmp_path, keep=True))
 
 
-def test_nothing_is_moved_through_a_link_in_the_quarantine(tmp_path: Path) -> None:
-    _bad(tmp_path / "in" / "cat" / "a.png")
+@pytest.mark.parametrize("name", ["cat/a.png", "cat/sub/deep/a.png"])
+def test_nothing_is_moved_through_a_link_in_the_quarantine(tmp_path: Path, name: str) -> None:
+    _bad(tmp_path / "in" / name)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "in" / "quarantine").mkdir()
     (tmp_path / "in" / "quarantine" / "cat").symlink_to(tmp_path / "elsewhere")
@@ -157,7 +199,7 @@ def test_nothing_is_moved_through_a_link_in_the_quarantine(tmp_path: Path) -> No
     once(config(tmp_path), notes=notes)
     assert notes.told("cannot be moved aside")
     assert not list((tmp_path / "elsewhere").iterdir())
-    assert (tmp_path / "in" / "cat" / "a.png").exists()
+    assert (tmp_path / "in" / name).exists()
     assert len(records(tmp_path)) == 1
 
 
@@ -239,6 +281,27 @@ def test_a_photo_that_the_server_alone_refuses_gets_its_record_and_stays(tmp_pat
         "c.png": False,
     }
     assert (tmp_path / "in" / "b.png").exists()
+
+
+def test_a_photo_that_breaks_the_servers_answer_has_one_record_also_after_a_restart(tmp_path: Path) -> None:
+    class Choosy(FakeEngine):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            if any("b.png" in request.id for request in requests):
+                raise ModelError("the connection broke")
+            return super().probabilities(requests, words)
+
+    settings = config(tmp_path, **{**_SERVER, "concurrency": 1})
+    photo(tmp_path / "in" / "a.png", 1)
+    with watching(settings, Choosy()) as running:
+        until(lambda: len(running.notes.photos) == 1)
+        for number, name in enumerate(["b.png", "c.png", "d.png", "e.png"], start=2):
+            photo(tmp_path / "in" / name, number)
+            until(lambda number=number: len(running.notes.photos) >= number - 1)  # type: ignore[misc]
+        until(lambda: len(running.notes.photos) == 5)
+        running.end()
+    once(settings, FakeEngine())
+    assert sorted(names(tmp_path)) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    assert all(record.image_sha256 for record in records(tmp_path))
 
 
 def test_once_ends_without_a_record_where_the_server_is_away(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from iadr1.errors import MissingExtraError, UsageError
 from iadr1.stages import watch
-from iadr1.stages.watch import courier, sinks
+from iadr1.stages.watch import courier, outbox, sinks
 from iadr1.stages.watch.mqtt import Mqtt
 from iadr1.stages.watch.sinks import Message, PassingError, RefusedError, Webhook
 from tests.stages.fake_engine import NORMAL, FakeEngine
@@ -137,6 +138,31 @@ def test_a_refused_message_is_kept_with_the_reason_and_the_next_one_is_sent(
     assert _delivery(tmp_path)["sinks"]["webhook"]["refused"] == 1
 
 
+def test_refusals_are_whole_lines_on_the_disk_before_the_next_message_is_up(
+    tmp_path: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.answer = lambda body: 400
+    _photos(tmp_path, 1)
+    refusals = tmp_path / "out" / "undelivered.jsonl"
+    refusals.parent.mkdir()
+    refusals.write_text('{"half a line, as a full disk lea', encoding="utf-8")
+    synced: list[Path] = []
+    fsync, step = os.fsync, outbox.Outbox._step
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced.append(Path(f"/proc/self/fd/{file}").readlink()), fsync(file))
+    )
+
+    def stepping(*args: Any, **counts: int) -> None:
+        assert refusals in synced
+        step(*args, **counts)
+
+    monkeypatch.setattr(outbox.Outbox, "_step", stepping)
+    once(config(tmp_path, webhook=inbox.url, drain_s=10.0))
+    (kept,) = [json.loads(line) for line in refusals.read_text(encoding="utf-8").splitlines()]
+    assert list(kept) == ["time", "sink", "reason", "id", "detection"]
+    assert _delivery(tmp_path)["sinks"]["webhook"]["refused"] == 1
+
+
 def test_the_receiver_may_ask_for_a_pause(inbox: Inbox) -> None:
     inbox.answer, inbox.retry_after = lambda body: 429, "7"
     with pytest.raises(PassingError) as found:
@@ -222,6 +248,13 @@ def test_no_secret_is_stored_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"webhook": "ftp://host/x"}, "--webhook is not an address of the form http://HOST or https://HOST"),
         ({"webhook": "http://"}, "not an address"),
         ({"webhook": "http://host:99999/x"}, "not an address"),
+        ({"webhook": "https://user:geheim/x@host/y"}, "--webhook is not an address of the form"),
+        ({"mqtt": "mqtt://karl:geheim/x@host/y"}, "--mqtt is not an address of the form"),
+        ({"mqtt": "mqtt://host/x", "mqtt_user_env": "NOT_SET_ANYWHERE"}, "--mqtt-user-env names the environment"),
+        (
+            {"mqtt": "mqtt://host/x", "mqtt_password_env": "NOT_SET_ANYWHERE"},
+            "--mqtt-password-env names the environment variable 'NOT_SET_ANYWHERE', which is not set",
+        ),
         ({"webhook": "http://user:geheim@host/x"}, "holds a user name or password"),
         (
             {"webhook": "http://host/x", "webhook_secret_env": "NOT_SET_ANYWHERE"},

@@ -55,7 +55,7 @@ def check_path(path: str, where: str) -> None:
         DataError: It is absolute, empty, leads upwards or holds what no path can.
     """
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\0" in path or ":" in parts[0]:
+    if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\0" in path:
         raise DataError(
             f"{path!r} cannot be the path of a photo below its folder on every system",
             where=where,

@@ -4,7 +4,8 @@
 
 `label_index` is 0 for normal, 1 for anomalous, and empty where nothing is decided. Coordinates are pixels of the stored
 image, x2 and y2 exclusive. `outline` is the mask file, relative to the run's folder. Every photo is in the table, also
-one that could not be looked at. UTF-8, commas; a text that a spreadsheet would take for a formula is kept as it is.
+one that could not be looked at. UTF-8, commas; a text that a spreadsheet would take for a formula has an apostrophe
+before it, which `iadr1 prepare csv` takes off again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from iadr1.exports.annotations.base import AnnotationFormat, Entry, Job
 from iadr1.exports.annotations.folder import new_text
+from iadr1.spreadsheet import guard
 
 COLUMNS = (
     *("image", "verdict", "label_index", "score", "type", "x1", "y1", "x2", "y2", "defect_score", "area_px"),
@@ -29,8 +31,12 @@ def write(job: Job) -> tuple[str, ...]:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         for entry in job.entries():
-            table.writerows(_rows(entry))
+            table.writerows({name: _cell(value) for name, value in row.items()} for row in _rows(entry))
     return ()
+
+
+def _cell(value: object) -> object:
+    return guard(value) if isinstance(value, str) else value
 
 
 def _rows(entry: Entry) -> Iterator[dict[str, object]]:

@@ -41,12 +41,13 @@ def run(
     if config.join:
         return join(config, progress=progress)
     check_settings(config, engine_given=engine is not None)
-    photos = of_shard(config, find_photos(config.images, config.out, glob=config.glob))
+    everything = find_photos(config.images, config.out, glob=config.glob)
+    photos = of_shard(config, everything)
     references = References(config.references, shots=config.shots) if config.references else None
     out = folder_of(config)
     check_folder(out)
     engine = engine or engine_of(config)
-    calibration = calibration_of(config, engine.fingerprint)
+    calibration = calibration_of(config, engine, photos=everything)
     settings = calibrated(config, calibration)
     inspector = Inspector(
         engine, settings, segmenter=load_segmenter(config.segmenter, device=config.device) if config.masks else None

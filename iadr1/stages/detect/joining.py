@@ -22,7 +22,7 @@ from iadr1.stages.inspection.setup import refuse_unread
 from iadr1.stages.scoring import RunInfo, shard_folders
 
 _READ = frozenset({"images", "out", "report", "language", "overwrite", "join"})
-_FIGURES = frozenset({"counts", "errors", "without_reference", "no_score"})
+_FIGURES = frozenset({"counts", "errors", "without_reference", "fewer_references", "no_score"})
 """Entries of `run.json` that are there where a run has come to its end, and are counted anew."""
 _NAMED = 3
 
@@ -65,9 +65,10 @@ def join(config: DetectConfig, *, progress: Callable[[int, int], None] | None = 
 
     # The records appear last and all at once: what they name is there by then.
     write_records(config.out / RECORDS, copied())
-    references = shards[0].entry("config").get("references")
+    asked = shards[0].entry("config")
+    references = asked.get("references")
     return finish(
-        config,
+        dataclasses.replace(config, shots=asked.get("shots", config.shots)),
         info,
         references=Path(references) if references is not None else None,
         no_score=next((why for shard in shards if (why := shard.values.get("no_score")) is not None), None),

@@ -33,6 +33,8 @@ class DetectSummary:
         out: The folder.
         skipped: Photos an earlier run had already done.
         without_reference: Photos looked at without one although a folder was given.
+        fewer_references: Photos looked at with some, but fewer than `shots`: the folder holds no more that belong to
+            them.
         no_score: Why photos have no anomaly score, where the engine gives none.
         joined: How many shards were joined; 0 for a run of its own.
     """
@@ -42,6 +44,7 @@ class DetectSummary:
     out: Path
     skipped: int = 0
     without_reference: int = 0
+    fewer_references: int = 0
     no_score: str | None = None
     joined: int = 0
 
@@ -58,7 +61,7 @@ def finish(
     """Write table, report and `run.json` from the records of the folder.
 
     Args:
-        config: `images`, `out`, `shard`, `report` and `language` are read.
+        config: `images`, `out`, `shard`, `shots`, `report` and `language` are read.
         info: What `run.json` holds so far, with `HEAD`.
         references: The photos of good products that were shown; None for none.
         no_score: As in the summary.
@@ -73,14 +76,14 @@ def finish(
     # The run-length masks are the bulk of a record, and neither table nor report needs them.
     records = [_without_rle(record) for record in read_records(out / RECORDS, Detection)]
     verdicts = Counter(record.verdict for record in records)
+    shown = Counter(len(record.references) for record in records if record.error is None)
     summary = DetectSummary(
         counts={verdict: verdicts[verdict] for verdict in ("anomalous", "normal", "undecided")},
         errors=sum(record.error is not None for record in records),
         out=out,
         skipped=skipped,
-        without_reference=sum(not record.references and record.error is None for record in records)
-        if references is not None
-        else 0,
+        without_reference=shown[0] if references is not None else 0,
+        fewer_references=sum(shown[count] for count in range(1, config.shots)),
         no_score=no_score,
         joined=joined,
     )
@@ -94,7 +97,8 @@ def finish(
             language=config.language,
             references=image_root(references) if references is not None else None,
         )
-    figures = {"counts": summary.counts, "errors": summary.errors, "without_reference": summary.without_reference}
+    names = ("counts", "errors", "without_reference", "fewer_references")
+    figures = {name: getattr(summary, name) for name in names}
     write_run(out, {**info, **figures, "no_score": no_score})
     return summary
 
@@ -161,5 +165,5 @@ def _versions(info: Mapping[str, Any]) -> str:
 
 def _licences(config: DetectConfig, engine: Engine) -> str:
     own = engine.model == "tiny" or Path(engine.model).resolve().is_relative_to(EMBEDDED.resolve())
-    model = "Apache-2.0 (part of iadr1)" if own else engine.profile.licence
+    model = "CC0-1.0 (part of iadr1)" if own else engine.profile.licence
     return f"model: {model}" + (f"; masks: {licence_of(config.segmenter)}" if config.masks else "")

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from iadr1 import parallel, prompts, protocols, provenance
-from iadr1.errors import ImageError, ModelError
+from iadr1.errors import ImageError, NoProbabilitiesError
 from iadr1.geometry import BoxFrame
 from iadr1.images import open_image
 from iadr1.masks import Segmenter
@@ -199,7 +199,7 @@ class Asker:
             return [None] * len(requests)
         try:
             shares = self._engine.probabilities(requests, (YES, NO))
-        except ModelError as error:
+        except NoProbabilitiesError as error:
             if self._scored:  # it can, so that something else is wrong
                 raise
             # Stored answers, and servers without log-probabilities, never give one.

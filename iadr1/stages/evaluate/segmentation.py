@@ -106,6 +106,8 @@ def run(config: EvalConfig, *, progress: Callable[[int, int], None] | None = Non
     """
     _check(config)
     data, out = config.data or Path("data") / "anomaly.jsonl", config.out or Path("runs") / "eval-masks"
+    if not data.is_file():
+        raise UsageError(f"no samples file {str(data)!r}", hint="run 'iadr1 prepare' first or give --data")
     check_folder(out, sharded=False)
     if (out / PREDICTIONS).exists():
         raise UsageError("the folder holds an evaluation", where=str(out), hint="give another --out")

@@ -73,7 +73,8 @@ def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
     """
     if config.benchmark not in BENCHMARKS:
         raise UsageError(
-            f"no benchmark {config.benchmark!r}", hint=nearest(config.benchmark, BENCHMARKS, what="known benchmarks")
+            f"no benchmark {config.benchmark!r}",
+            hint=nearest(config.benchmark, (*BENCHMARKS, "masks"), what="known benchmarks"),
         )
     for name, least in _LEAST.items():
         value = getattr(config, name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from iadr1 import prompts
-from iadr1.errors import ModelError
+from iadr1.errors import NoProbabilitiesError
 from iadr1.geometry import BoxFrame
 from iadr1.models.base import Engine, Profile, Request
 from iadr1.records import Sample
@@ -87,7 +87,7 @@ class Scorer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._scored, self._failed = False, 0
-        self.failure: ModelError | None = None
+        self.failure: NoProbabilitiesError | None = None
 
     @property
     def scoreless(self) -> bool:
@@ -97,7 +97,10 @@ class Scorer:
     def scores(self, requests: Sequence[Request]) -> list[float | str]:
         """P(Yes) of each request, or why there is none.
 
-        Where a call fails it is cut in halves, so that one bad request costs one score.
+        Where a call gets none it is cut in halves, so that one bad request costs one score.
+
+        Raises:
+            ModelError: The model cannot be asked at all: nobody answers, a wrong key, no such model.
         """
         if not requests:
             return []
@@ -105,7 +108,7 @@ class Scorer:
             return [str(self.failure)] * len(requests)
         try:
             shares = self._engine.probabilities(requests, (YES, NO))
-        except ModelError as error:
+        except NoProbabilitiesError as error:
             self.failure = self.failure or error
             if len(requests) == 1:
                 self._failed += 1

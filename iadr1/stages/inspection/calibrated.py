@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +13,70 @@ from pydantic import Field, ValidationError, model_validator
 
 from iadr1 import provenance
 from iadr1.errors import UsageError
+from iadr1.models import Engine
 from iadr1.records import Record
+from iadr1.stages.inspection.photos import Photo
+from iadr1.stages.inspection.references import References
+from iadr1.stages.inspection.settings import InspectSettings
 
 Interval = tuple[float, float]
+
+
+_AGAIN = "run 'iadr1 calibrate' again with the settings of this run"
+
+
+@dataclass(frozen=True)
+class Way:
+    """All that a score depends on besides the photo; a calibration is for one such way only.
+
+    Attributes:
+        fingerprint: Of the model's weights.
+        engine: What runs the model: `local`, `server`, `vllm`.
+        dtype: The number format of the weights, where the engine has one.
+        sizes: The sizes at which the model sees photos.
+        shots: Most references shown before a photo.
+        tiles: As in `InspectSettings`.
+        references: Digest of the references' names and contents; empty where there are none.
+        paired: Each photo is compared with a reference of its own (`References.paired`). New photos then come with
+            new references, so that another digest is no other way.
+        digest: `InspectSettings.score_digest`.
+    """
+
+    fingerprint: str
+    engine: str
+    dtype: str
+    sizes: str
+    shots: int
+    tiles: str
+    references: str
+    paired: bool
+    digest: str
+
+
+def way_of(engine: Engine, settings: InspectSettings, references: References | None, photos: Sequence[Photo]) -> Way:
+    """The way in which an engine with these settings scores photos.
+
+    Args:
+        engine: The loaded model.
+        settings: How it is asked.
+        references: Photos of good products; None for none.
+        photos: All photos of the run, where they are known before they are looked at.
+
+    Raises:
+        UsageError: A reference cannot be read.
+    """
+    profile = engine.profile
+    return Way(
+        fingerprint=engine.fingerprint,
+        engine=engine.name,
+        dtype=str(getattr(engine, "dtype", "")).removeprefix("torch."),  # what computes elsewhere says none
+        sizes=f"{profile.family} of {profile.min_pixels} to {profile.max_pixels} pixels",
+        shots=settings.shots,
+        tiles=settings.tiles,
+        references=references.digest if references is not None else "",
+        paired=references is not None and references.paired(photos),
+        digest=settings.score_digest,
+    )
 
 
 class Scores(Record):
@@ -26,11 +90,11 @@ class Calibration(Record):
     """A threshold for a budget of false alarms; see `iadr1.metrics.calibration` for how the figures are found.
 
     `band` is the uncertain range of scores, both ends included. `fpr_interval_95` is Clopper-Pearson's of
-    `false_alarms` among `normals`, `true_fpr_interval_95` that of the rate on new photos. `digest` says how photos
-    were asked about, `fingerprint` which weights.
+    `false_alarms` among `normals`, `true_fpr_interval_95` that of the rate on new photos. The fields from `fingerprint`
+    to `digest` are those of `Way`.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     threshold: float = Field(ge=0, le=1)
     band: tuple[float, float]
     fpr_budget: float = Field(gt=0, lt=1)
@@ -46,6 +110,13 @@ class Calibration(Record):
     recall_interval_95: Interval | None = None
     model: str
     fingerprint: str
+    engine: str
+    dtype: str
+    sizes: str
+    shots: int
+    tiles: str
+    references: str
+    paired: bool
     digest: str
     scores: Scores
     created: str = ""
@@ -76,36 +147,75 @@ def _percent(interval: Interval) -> str:
     return f"{100 * interval[0]:.3g} to {100 * interval[1]:.3g} %"
 
 
-def read_calibration(path: Path, *, fingerprint: str, digest: str) -> Calibration:
-    """The calibration of a file, for this model and this way of asking only.
+def read_calibration(path: Path, way: Way) -> Calibration:
+    """The calibration of a file, for this way of scoring only.
 
     Args:
         path: A file written by `iadr1 calibrate`.
-        fingerprint: Of the model that is to be used with it.
-        digest: `InspectSettings.score_digest` of the settings that are to be used with it.
+        way: How photos are to be scored with it.
 
     Raises:
-        UsageError: It cannot be read, or was made with another model, question, number of references or tiling.
+        UsageError: It cannot be read, or was made in another way; the message names what differs.
     """
-    again = "run 'iadr1 calibrate' again with the model, --shots and --tiles of this run"
+    found = parse_calibration(path)
+    if other := list(_differences(found, way)):
+        raise UsageError(f"the calibration was made with {'; '.join(other)}", where=str(path), hint=_AGAIN)
+    return found
+
+
+def parse_calibration(path: Path) -> Calibration:
+    """The calibration of a file, whatever it is for.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
     try:
-        found = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_older(text, path)
+        return Calibration.model_validate_json(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the calibration: {error}", hint="make one with 'iadr1 calibrate'") from error
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
-        raise UsageError(f"not a calibration: {told}", where=str(path), hint=again) from error
-    if found.fingerprint != fingerprint:
+        raise UsageError(f"not a calibration: {told}", where=str(path), hint=_AGAIN) from error
+
+
+def _refuse_older(text: str, path: Path) -> None:
+    """Files of version 1 do not say which references, engine and number format they are for.
+
+    Raises:
+        UsageError: It is one.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError:  # said better where it is read as a calibration
+        return
+    if isinstance(values, dict) and values.get("version") == 1:
         raise UsageError(
-            f"the calibration is of the model {found.model!r} with the fingerprint {found.fingerprint}, "
-            f"this one's is {fingerprint}",
+            "the calibration is of an older iadr1: it does not say for which references, engine and number format",
             where=str(path),
-            hint=again,
+            hint=_AGAIN,
         )
-    if found.digest != digest:
-        raise UsageError(
-            f"the calibration is of photos asked about as {found.digest}, here they are asked about as {digest}",
-            where=str(path),
-            hint=again,
-        )
-    return found
+
+
+def _differences(found: Calibration, way: Way) -> Iterator[str]:
+    """What was otherwise: the setting, its value then and its value now."""
+    names = {
+        "fingerprint": f"other weights: {found.model!r}",
+        "engine": "--engine",
+        "dtype": "--dtype",
+        "sizes": "photo sizes of another --family or processor:",
+        "shots": "--shots",
+        "tiles": "--tiles",
+        "references": "--references with other files:",
+    }
+    for name, told in names.items():
+        then, now = getattr(found, name), getattr(way, name)
+        if then != now and not (name == "references" and found.paired and way.paired):
+            yield f"{told} {_value(then)}, here {_value(now)}"
+    if (found.shots, found.tiles) == (way.shots, way.tiles) and found.digest != way.digest:
+        yield f"another question or overlap of tiles: {found.digest}, here {way.digest}"
+
+
+def _value(value: str | int) -> str:
+    return "none" if value == "" else str(value)

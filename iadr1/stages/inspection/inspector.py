@@ -150,17 +150,15 @@ class Inspector:
         read = [self._read(look, completion) for look, completion in asked]
         score = None if unscored is not None else max(score for score in given if not isinstance(score, str))
         verdict, note = decide(self._settings, score, read)
-        boxes = self._boxes(read, scores)
-        if len(boxes) > MOST_DEFECTS:
-            note = "; ".join(filter(None, (note, f"only the first {MOST_DEFECTS} of {len(boxes)} boxes are kept")))
+        boxes, dropped = self._boxes(read, scores)
+        if dropped:
+            told = f"only the first {len(boxes)} of {len(boxes) + dropped} boxes are kept"
+            note = "; ".join(filter(None, (note, told)))
         record = Detection(
             **self._common(item),
             verdict=verdict,
             score=score,
-            defects=tuple(
-                DetectedDefect(label=utf8(found.label), box=found.box, score=found.score)
-                for found in boxes[:MOST_DEFECTS]
-            ),
+            defects=tuple(DetectedDefect(label=utf8(found.label), box=found.box, score=found.score) for found in boxes),
             mode="think" if read else "direct",
             threshold=self._settings.limit if self._settings.mode != "think" else None,
             tiles=len(looks),
@@ -174,16 +172,21 @@ class Inspector:
     def _read(self, look: Look, completion: Completion) -> Reasoned:
         return Reasoned(look, prompts.parse(completion.text, self._settings.fmt, frame=look.frame), completion.text)
 
-    def _boxes(self, read: Sequence[Reasoned], scores: Mapping[str, float | str]) -> list[Found]:
-        found = []
+    def _boxes(self, read: Sequence[Reasoned], scores: Mapping[str, float | str]) -> tuple[list[Found], int]:
+        """At most `MOST_DEFECTS` defects, and how many boxes more there were."""
+        found: list[Found] = []
+        dropped = 0
         for look, answer, _ in read:
             score = scores[look.key]
             known = None if isinstance(score, str) else score
-            for item in _distinct(answer.boxes or ()):
+            items = _distinct(answer.boxes or ())
+            dropped += max(0, len(items) - MOST_DEFECTS)
+            for item in items[:MOST_DEFECTS]:
                 found.append(
                     Found(item.box, item.label, known) if look.window is None else moved(item, look.window, known)
                 )
-        return found if len(read) < 2 else merge(found)
+        boxes = found if len(read) < 2 else merge(found)
+        return boxes[:MOST_DEFECTS], dropped + max(0, len(boxes) - MOST_DEFECTS)
 
     def _failed(self, item: Loaded, error: str) -> Finding:
         return Finding(Detection(**self._common(item), verdict="undecided", error=utf8(error)), item.image)

@@ -53,7 +53,8 @@ class InspectSettings:
         for name, number, least in (("shots", self.shots, 0), ("max_new_tokens", self.max_new_tokens, 1)):
             if number < least:
                 raise UsageError(f"{name} is {number}, it must be at least {least}")
-        read_tiles(self.tiles)
+        if read_tiles(self.tiles) == (1, 1):  # the same to a photo, so it is the same to a digest
+            object.__setattr__(self, "tiles", "off")
         if self.threshold is not None and not 0 <= self.threshold <= 1:  # a NaN is not within either
             raise UsageError(f"threshold is {self.threshold}, it must be within 0 and 1")
         if self.band is not None and not 0 <= self.band[0] <= self.band[1] <= 1:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, InspectConfig, VerdictConfig
 from iadr1.errors import UsageError
 from iadr1.masks import check_segmenter
 from iadr1.models import ENGINES, Engine, load_engine
 from iadr1.stages.engines import load_options
-from iadr1.stages.inspection.calibrated import Calibration, read_calibration
+from iadr1.stages.inspection.calibrated import Calibration, parse_calibration, read_calibration, way_of
+from iadr1.stages.inspection.photos import Photo
+from iadr1.stages.inspection.references import References
 from iadr1.stages.inspection.settings import InspectSettings
 
 _LEAST = {"batch_size": 1, "concurrency": 1, "retries": 0, "requests_per_minute": 0}
@@ -31,12 +33,12 @@ def check_config(config: InspectConfig, *, engine_given: bool = False, computes:
         UsageError: The setting, its value, and why.
     """
     if config.references is not None and config.shots < 1:
-        raise UsageError(f"shots is {config.shots}, it must be at least 1", hint="or leave --references out")
+        raise UsageError(f"--shots is {config.shots}, it must be at least 1", hint="or leave --references out")
     for name, least in _LEAST.items():
         if getattr(config, name) < least:
-            raise UsageError(f"{name} is {getattr(config, name)}, it must be at least {least}")
+            raise UsageError(f"--{_dashed(name)} is {getattr(config, name)}, it must be at least {least}")
     if not config.timeout_s > 0:
-        raise UsageError(f"timeout_s is {config.timeout_s}, it must be above 0")
+        raise UsageError(f"--timeout-s is {config.timeout_s}, it must be above 0")
     for name, why in _unread(config, computes=computes):
         refuse_unread(config, name, why)
     if engine_given:
@@ -73,27 +75,34 @@ def check_verdicts(config: VerdictConfig, *, engine_given: bool = False) -> None
         for name in names:
             if unread:
                 refuse_unread(config, name, why)
+    if config.calibration is not None:  # whether it is for this model shows when that is loaded
+        parse_calibration(config.calibration)
 
 
-def settings_of(config: VerdictConfig, fingerprint: str) -> InspectSettings:
+def settings_of(config: VerdictConfig, engine: Engine) -> InspectSettings:
     """How the photos are inspected, with the calibration's threshold and band where there is one.
 
     Raises:
         UsageError: The calibration cannot be read, or belongs to another model or another way of asking.
     """
-    return calibrated(config, calibration_of(config, fingerprint))
+    return calibrated(config, calibration_of(config, engine))
 
 
-def calibration_of(config: VerdictConfig, fingerprint: str) -> Calibration | None:
+def calibration_of(config: VerdictConfig, engine: Engine, *, photos: Sequence[Photo] = ()) -> Calibration | None:
     """The calibration that a config names; None where it names none.
+
+    Args:
+        config: The command's config.
+        engine: The model, loaded.
+        photos: All photos of the run, where they are known; without them no pairs of photo and reference are seen.
 
     Raises:
         UsageError: It cannot be read, or belongs to another model or another way of asking.
     """
     if config.calibration is None:
         return None
-    digest = _inspect_settings(config).score_digest
-    return read_calibration(config.calibration, fingerprint=fingerprint, digest=digest)
+    references = References(config.references, shots=config.shots) if config.references is not None else None
+    return read_calibration(config.calibration, way_of(engine, _inspect_settings(config), references, photos))
 
 
 def calibrated(config: VerdictConfig, found: Calibration | None) -> InspectSettings:
@@ -122,7 +131,13 @@ def refuse_unread(config: InspectConfig, name: str, why: str) -> None:
     default = next(item.default for item in dataclasses.fields(config) if item.name == name)
     value = getattr(config, name)
     if value != default:
-        raise UsageError(f"--{name.replace('_', '-')} {value} would not be read: {why}")
+        given = f"{'' if value else 'no-'}{_dashed(name)}" if isinstance(value, bool) else f"{_dashed(name)} {value}"
+        raise UsageError(f"--{given} would not be read: {why}")
+
+
+def _dashed(name: str) -> str:
+    """A setting's name as the command line writes it."""
+    return name.replace("_", "-")
 
 
 def _unread(config: InspectConfig, *, computes: bool) -> Iterator[tuple[str, str]]:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from iadr1.errors import UsageError
-from iadr1.geometry import Box, Size, box_area, iou
+from iadr1.geometry import Box, Size, box_area
 from iadr1.prompts import LabelledBox
 
 OVERLAP = 0.2
@@ -21,7 +23,9 @@ MOST_SIDE = 8
 """Most tiles along a side."""
 SAME_IOU = 0.5
 INSIDE = 0.8
-"""A box of which this share lies inside another one shows the same defect."""
+"""A box of which this share lies inside another one of its name shows the same defect."""
+_AT_EDGE = 0.05
+"""A box that ends within this share of its tile's side from the edge is cut off by it."""
 _SAME_SHAPE = 0.02
 _TILES = re.compile(r"([1-9])x([1-9])")
 
@@ -112,68 +116,71 @@ def merge(found: Sequence[Found]) -> list[Found]:
 
     Boxes of one name from two tiles that overlap and are cut off by their tiles are parts of one defect and are
     joined. Then larger boxes of tiles go before smaller ones, and tiles before the whole photo, which shows less
-    detail: a box that another pass has covered (`SAME_IOU`, or `INSIDE` of one within the other) is dropped. Boxes
-    of one pass never drop each other.
+    detail: a box is dropped where one of another pass shows the same place (`SAME_IOU`), or holds it (`INSIDE`) under
+    the same name. So a large defect that only the whole photo shows stays, whatever tiles saw of it. Boxes of one
+    pass never drop each other.
     """
     tiles = _joined([item for item in found if item.window is not None])
+    tiles.sort(key=lambda item: -box_area(item.box))
     kept: list[Found] = []
-    for item in sorted(tiles, key=lambda item: -box_area(item.box)):
-        if all(item.window == other.window or not _same(item.box, other.box) for other in kept):
+    boxes = np.empty((len(found), 4))
+    for item in (*tiles, *(item for item in found if item.window is None)):
+        if not _covered(item, kept, boxes[: len(kept)]):
+            boxes[len(kept)] = item.box
             kept.append(item)
-    whole = [item for item in found if item.window is None]
-    return kept + [item for item in whole if not any(_same(item.box, other.box) for other in kept)]
+    return kept
 
 
-def _same(a: Box, b: Box) -> bool:
-    least = min(box_area(a), box_area(b))
-    return iou(a, b) >= SAME_IOU or (least > 0 and box_area(_common(a, b)) >= INSIDE * least)
+def _covered(item: Found, kept: Sequence[Found], boxes: NDArray[np.float64]) -> bool:
+    """Whether one of the kept defects, with these boxes (N, 4), shows what a box shows."""
+    area = box_area(item.box)
+    common = _common_areas(np.array(item.box), boxes)
+    same = common >= SAME_IOU * (area + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - common)
+    inside = common >= INSIDE * area
+    return any(
+        kept[index].window != item.window and (same[index] or _name(kept[index]) == _name(item))
+        for index in np.flatnonzero((common > 0) & (same | inside)).tolist()
+    )
 
 
 def _joined(items: Sequence[Found]) -> list[Found]:
-    left = list(items)
-    index = 0
-    while index < len(left):
-        part = next((other for other in left[index + 1 :] if _parts_of_one(left[index], other)), None)
-        if part is None:
-            index += 1
-            continue
-        left.remove(part)
-        left[index] = _join(left[index], part)
-        index = 0
-    return left
+    """The same with parts of one defect made one, however many tiles it runs through."""
+    if not items:
+        return []
+    boxes = np.array([item.box for item in items], dtype=np.float64)
+    windows = np.array([item.window for item in items], dtype=np.float64)
+    names = np.unique([_name(item) for item in items], return_inverse=True)[1]
+    slack = _AT_EDGE * (windows[:, 2:] - windows[:, :2])
+    ends = np.hstack([boxes[:, :2] <= windows[:, :2] + slack, boxes[:, 2:] >= windows[:, 2:] - slack])
+    groups = np.arange(len(items))
+    for index in np.flatnonzero(ends.any(axis=1)):
+        own, others = windows[index], windows[index + 1 :]
+        # Each is cut off at an edge of its tile behind which the other's goes on.
+        here = ends[index] & np.hstack([others[:, :2] < own[:2], others[:, 2:] > own[2:]])
+        there = ends[index + 1 :] & np.hstack([own[:2] < others[:, :2], own[2:] > others[:, 2:]])
+        parts = here.any(axis=1) & there.any(axis=1) & (names[index + 1 :] == names[index])
+        parts &= _common_areas(boxes[index], boxes[index + 1 :]) > 0
+        groups[np.isin(groups, groups[index + 1 :][parts])] = groups[index]
+    return [_join([items[index] for index in np.flatnonzero(groups == group).tolist()]) for group in np.unique(groups)]
 
 
-def _parts_of_one(a: Found, b: Found) -> bool:
-    """Whether two tiles each show a part of one defect: both boxes reach into the strip where the tiles overlap."""
-    if a.window is None or b.window is None or a.window == b.window or a.label.casefold() != b.label.casefold():
-        return False
-    return box_area(_common(a.box, b.box)) > 0 and _cut_off(a, b) and _cut_off(b, a)
+def _join(parts: Sequence[Found]) -> Found:
+    scores = [part.score for part in parts if part.score is not None]
+    windows = [part.window for part in parts if part.window is not None]
+    return Found(_around([part.box for part in parts]), parts[0].label, max(scores, default=None), _around(windows))
 
 
-def _cut_off(item: Found, other: Found) -> bool:
-    """Whether a box ends at the edge of its tile and the other tile goes on there."""
-    assert item.window is not None
-    assert other.window is not None
-    for axis in (0, 1):
-        low, high = item.window[axis], item.window[axis + 2]
-        slack = 0.05 * (high - low)
-        if item.box[axis] <= low + slack and other.window[axis] < low:
-            return True
-        if item.box[axis + 2] >= high - slack and other.window[axis + 2] > high:
-            return True
-    return False
+def _around(boxes: Sequence[Box]) -> Box:
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return min(left), min(top), max(right), max(bottom)
 
 
-def _join(a: Found, b: Found) -> Found:
-    assert a.window is not None
-    assert b.window is not None
-    scores = [score for score in (a.score, b.score) if score is not None]
-    return Found(_around(a.box, b.box), a.label, max(scores, default=None), _around(a.window, b.window))
+def _common_areas(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Areas that a box (4,) shares with each of others (N, 4), in square pixels."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    areas: NDArray[np.float64] = np.prod(np.clip(sides, 0.0, None), axis=1)
+    return areas
 
 
-def _around(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, float, float, float]:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _common(a: Box, b: Box) -> Box:
-    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+def _name(item: Found) -> str:
+    return item.label.casefold()

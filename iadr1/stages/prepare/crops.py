@@ -7,12 +7,14 @@ import json
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from iadr1 import parallel
 from iadr1.atomic import write_text_atomic
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.geometry import Size
@@ -106,12 +108,15 @@ def crops(samples: Sequence[Sample], root: Path, folder: Path, plan: CropPlan, c
     tiles = {sample.image: _tiles(sample, root, plan, counts) for sample in samples}
     kept = _drawn(tiles, plan)
     counts.spare = sum(not tile.defects for found in tiles.values() for tile in found) - len(kept)
-    for sample in samples:
+    counts.photos, counts.normal = len(samples), len(kept)
+    counts.defective = sum(bool(tile.defects) for found in tiles.values() for tile in found)
+
+    def write(sample: Sample) -> list[Sample]:
         wanted = [tile for tile in tiles[sample.image] if tile.defects or (sample.image, tile.number) in kept]
-        counts.photos += 1
-        counts.defective += sum(bool(tile.defects) for tile in wanted)
-        counts.normal += sum(not tile.defects for tile in wanted)
-        yield from _written(sample, root, folder, wanted, mirror=plan.mirror)
+        return list(_written(sample, root, folder, wanted, mirror=plan.mirror))
+
+    for found in parallel.ordered(write, samples):
+        yield from found
 
 
 def with_references(sample: Sample, shots: int) -> Sample:
@@ -246,11 +251,12 @@ def _save(picture: Image.Image, path: Path) -> str:
     return hashlib.sha256(content.getvalue()).hexdigest()
 
 
-def begin(out: Path) -> Path:
-    """An empty folder for the pictures beside a samples file, under a hidden name until `finish`.
+@contextmanager
+def pictures(out: Path, plan: CropPlan) -> Iterator[Path]:
+    """An empty folder to write into, which takes its place beside the samples file, without suffix, at the end.
 
     Raises:
-        OutputError: A folder that is not of an earlier run lies where the pictures are to lie.
+        OutputError: A folder that is not of an earlier run lies in that place, or it cannot be written.
     """
     folder = out.with_suffix("")
     if folder.exists() and not (folder / _MARK).is_file():
@@ -260,16 +266,15 @@ def begin(out: Path) -> Path:
             hint="move it away or choose another --out",
         )
     new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)  # of a killed run
-    new.mkdir(parents=True)
-    return new
-
-
-def finish(new: Path, out: Path, plan: CropPlan) -> Path:
-    """Put the folder in its place, instead of an earlier run's; returns it."""
-    folder = out.with_suffix("")
-    write_text_atomic(new / _MARK, json.dumps(asdict(plan)) + "\n")
-    if folder.exists():
-        shutil.rmtree(folder)
-    new.replace(folder)
-    return folder
+    try:
+        shutil.rmtree(new, ignore_errors=True)  # of a killed run
+        new.mkdir(parents=True)
+        yield new
+        write_text_atomic(new / _MARK, json.dumps(asdict(plan)) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.replace(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror}", where=str(error.filename or folder)) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)

@@ -14,7 +14,7 @@ from iadr1.errors import DataError, UsageError
 from iadr1.licences import permits_commercial
 from iadr1.provenance import describe
 from iadr1.records import Sample, read_records, resolve_root
-from iadr1.stages.prepare.crops import PHOTOS, REFERENCES, Counts, CropPlan, begin, crops, finish, with_references
+from iadr1.stages.prepare.crops import PHOTOS, REFERENCES, Counts, CropPlan, crops, pictures, with_references
 from iadr1.stages.prepare.output import check_out, refuse_foreign, relative, write_samples
 from iadr1.stages.prepare.splitting import SIDES, divide
 from iadr1.stages.prepare.summary import PrepareSummary, Progress
@@ -94,7 +94,7 @@ def make_crops(config: PrepareConfig, report: Progress) -> PrepareSummary:
     Raises:
         UsageError: An option is missing or out of range.
         DataError: A prepared file is broken, or holds other than yes/no samples.
-        OutputError: A folder of others lies where the pictures are to lie.
+        OutputError: A folder of others lies where the pictures are to lie, or they cannot be written.
     """
     out = _out(config)
     plan = CropPlan(config.tiles, config.mirror, _share(config.normal_share), config.seed)
@@ -102,9 +102,9 @@ def make_crops(config: PrepareConfig, report: Progress) -> PrepareSummary:
     if config.shots < 0:
         raise UsageError(f"--shots is {config.shots}, it must not be negative")
     samples = [with_references(sample, config.shots) for sample in _rebased(config, root)]
-    new, counts, meta = begin(out), Counts(), _meta(config)
-    cut = list(_noted(_counted(crops(samples, root, new, plan, counts), config.source, report), "Crops", meta))
-    folder = finish(new, out, plan)
+    counts, meta, folder = Counts(), _meta(config), out.with_suffix("")
+    with pictures(out, plan) as new:
+        cut = list(_noted(_counted(crops(samples, root, new, plan, counts), config.source, report), "Crops", meta))
     count = write_samples(out, cut, root=folder, meta=meta)
     lines = [
         f"{out}: {count} samples: {counts.photos} whole photos, {counts.defective} tiles with a defect, "

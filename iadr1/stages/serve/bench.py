@@ -52,6 +52,10 @@ class Bench:
         settings: How it is asked and how the verdict is drawn.
         segmenter: Draws masks for the requests that want them; None where the server draws none.
         references: The server's own photos of good products; None where it has none.
+
+    Attributes:
+        fewer_references: Photos that were looked at with fewer of the server's own references than it was told to
+            show, because its folder holds no more that belong to them.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Bench:
         self._engine, self._settings, self._segmenter = engine, settings, segmenter
         self._references = references
         self._inspectors: dict[tuple[bool, int], Inspector] = {}
+        self._own_pixels = references.most_pixels if references is not None else 0
+        self.fewer_references = 0
         if references is not None:  # it hashes all of them once, which no request should wait for
             references.find(Photo(_NOWHERE, "photo", "photo"), Image.new("RGB", (8, 8)))
 
@@ -80,6 +86,8 @@ class Bench:
             "calibration": self._settings.calibration,
             "protocol": self._settings.digest,
             "masks": self._segmenter is not None,
+            "shots": self._settings.shots,
+            "fewer_references": self.fewer_references,
         }
 
     def check(self, upload: Upload) -> None:
@@ -98,6 +106,10 @@ class Bench:
                 f"{shots} references are sent, the server's calibration is for photos with {self._settings.shots}",
                 "send as many as it was calibrated with, or none",
             )
+
+    def pixels_beside(self, upload: Upload) -> int:
+        """Most pixels of the server's own references that are shown before an upload."""
+        return 0 if upload.references else self._own_pixels
 
     def order(self, key: str, upload: Upload) -> Order:
         """The upload, decoded. Called from several threads at once.
@@ -146,6 +158,7 @@ class Bench:
             findings = self._inspector(*kind).findings([orders[place].loaded for place in places])
             for place, finding in zip(places, findings, strict=True):
                 found[place] = finding.record.model_copy(update={"image": orders[place].name})
+                self.fewer_references += len(orders[place].loaded.references) < orders[place].shots
         return [found[place] for place in range(len(orders))]
 
     def _inspector(self, masks: bool, shots: int) -> Inspector:
@@ -172,6 +185,6 @@ def loader(config: ServeConfig, engine: Engine | None = None) -> Callable[[], Be
         references = References(config.references, shots=config.shots) if config.references is not None else None
         loaded = engine or engine_of(config)
         segmenter = load_segmenter(config.segmenter, device=config.device) if config.masks else None
-        return Bench(loaded, settings_of(config, loaded.fingerprint), segmenter=segmenter, references=references)
+        return Bench(loaded, settings_of(config, loaded), segmenter=segmenter, references=references)
 
     return load

@@ -160,8 +160,13 @@ class Desk:
             RefusedError: The photo is damaged, or the model failed on it.
         """
         assert self.bench is not None
-        self.bench.check(upload)
+        try:
+            self.bench.check(upload)
+        except RefusedError:
+            upload.close()
+            raise
         visit.asked = True
+        pixels += self.bench.pixels_beside(upload)
         job = _Job(upload, pixels, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._arrived.set()

@@ -26,6 +26,8 @@ class Health(BaseModel):
     calibration: str = ""
     protocol: str = ""
     masks: bool = False
+    shots: int = 0
+    fewer_references: int = 0
     inside: int = 0
     queued: int = 0
     places: int = 0

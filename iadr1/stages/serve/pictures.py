@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from iadr1.errors import ImageError
 from iadr1.geometry import Size
-from iadr1.images import read_image
+from iadr1.images import DAMAGES, read_image
 from iadr1.stages.serve.refusals import RefusedError, not_an_image, too_large
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
@@ -56,7 +56,7 @@ def check_header(file: IO[bytes], *, what: str, max_pixels: int) -> Size:
         raise not_an_image(f"{what} is {_kind(begin)}", f"send one photo as {_KNOWN_AS}, not packed") from error
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(what, "", max_pixels) from error
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise _damaged(what, error) from error
     finally:
         file.seek(0)
@@ -67,10 +67,6 @@ def check_header(file: IO[bytes], *, what: str, max_pixels: int) -> Size:
             f"{what} holds more than one frame or page", "send one photo a request, without the others", status=422
         )
     return size
-
-
-_DAMAGES = (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, EOFError)
-"""What Pillow's readers raise where a file is not what it says."""
 
 
 def decode(file: IO[bytes], *, what: str) -> Image.Image:
@@ -84,8 +80,6 @@ def decode(file: IO[bytes], *, what: str) -> Image.Image:
         return read_image(file, name=what, formats=FORMATS)
     except ImageError as error:
         raise _damaged(what, error.message) from error
-    except _DAMAGES as error:
-        raise _damaged(what, error) from error
 
 
 def sha256(file: IO[bytes]) -> str:

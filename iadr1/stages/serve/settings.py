@@ -11,9 +11,14 @@ from iadr1.errors import UsageError
 from iadr1.images import MAX_PIXELS
 from iadr1.stages.inspection.setup import check_verdicts
 
-_LEAST = {"queue": 1, "port": 0, "max_wait_ms": 0, "drain_s": 0}
-_ABOVE_0 = ("deadline_s", "max_mb", "max_megapixels")
-_MOST = {"port": 65535, "max_megapixels": MAX_PIXELS / 1e6, "deadline_s": 86400, "drain_s": 86400, "max_wait_ms": 60000}
+_LEAST = {
+    **{"queue": 1, "port": 0, "max_wait_ms": 0.0, "drain_s": 0.0},
+    **dict.fromkeys(("deadline_s", "max_mb", "max_megapixels"), 0.001),
+}
+_MOST = {
+    **{"port": 65535, "max_wait_ms": 60000, "drain_s": 86400, "deadline_s": 86400},
+    **{"max_mb": 100_000, "max_megapixels": MAX_PIXELS / 1e6},
+}
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,7 @@ def check_settings(config: ServeConfig, *, engine_given: bool) -> None:
     check_verdicts(config, engine_given=engine_given)
     for name, least in _LEAST.items():
         if not getattr(config, name) >= least:  # a NaN is not
-            raise UsageError(f"{name} is {getattr(config, name)}, it must be at least {least}")
-    for name in _ABOVE_0:
-        if not getattr(config, name) > 0:
-            raise UsageError(f"{name} is {getattr(config, name)}, it must be above 0")
+            raise UsageError(f"{name} is {getattr(config, name)}, it must be at least {least:g}")
     for name, most in _MOST.items():
         if getattr(config, name) > most:
             raise UsageError(f"{name} is {getattr(config, name)}, it must be at most {most:g}")

@@ -64,9 +64,9 @@ def run(config: SftConfig, *, on_log: Any = None, on_note: Any = None) -> SftSum
         OutputError: The folder cannot be written to.
         MissingExtraError: The training packages are not installed.
     """
-    answer_format = check_sft(config)
+    formats = check_sft(config)
     samples, root = load_data(config)
-    check_targets(samples, answer_format, where=str(config.data))
+    check_targets(samples, formats, where=str(config.data))
     job = begin(config, samples, root, note=on_note)
     if job.finished:
         return _summary(config, job.info, resumed_from=None, already_finished=True)
@@ -104,7 +104,6 @@ def _train(config: SftConfig, job: Job, *, on_log: Any) -> tuple[list[SftStep], 
         show = None if on_log is None else lambda figures: on_log({**figures, "steps": float(steps)})
         recorder = Recorder(log, config_hash=info["config_hash"], entry=step_log, on_log=show)
         recorder.totals = lambda: {"wall_seconds": job.seconds}
-        answer_format = check_sft(config)
         trainer = make_trainer(
             loaded.model,
             settings,
@@ -113,7 +112,7 @@ def _train(config: SftConfig, job: Job, *, on_log: Any) -> tuple[list[SftStep], 
                 root,
                 profile,
                 shots=config.shots,
-                answer_format=answer_format,
+                formats=check_sft(config),
                 order=asking_order(len(samples), a_step * steps, seed=config.seed),
             ),
             processor=loaded.processor,

@@ -16,9 +16,10 @@ from iadr1.errors import DataError
 from iadr1.geometry import Size
 from iadr1.images import image_size
 from iadr1.models.base import Profile
-from iadr1.prompts import FORMATS, Format, render_prompt, render_target
+from iadr1.prompts import Format, render_prompt, render_target
 from iadr1.records import Sample
 from iadr1.stages.training.data import FORMAT_OF_TASK, slots
+from iadr1.stages.training.limits import answer_formats
 
 if TYPE_CHECKING:
     from iadr1.stages.training.session import Loaded
@@ -95,8 +96,9 @@ class Prompt:
 def questions_of(config: TrainingConfig, samples: Sequence[Sample], root: Path) -> Questions:
     """What a run of these settings asks: for SFT yes/no samples in `answer_format`, all others as their task has it."""
     supervised = isinstance(config, SftConfig)
-    asked = config.answer_format if isinstance(config, SftConfig) else None
-    for_anomalies = next((fmt for fmt in FORMATS if fmt == asked), FORMAT_OF_TASK["anomaly"])
+    asked = answer_formats(config) if isinstance(config, SftConfig) else (FORMAT_OF_TASK["anomaly"],)
+    # Of several the one with the longest answers counts: the bare word is the shortest.
+    for_anomalies = max(asked, key=("direct", "structured", "boxes").index)
 
     def choose(sample: Sample) -> Format:
         return for_anomalies if sample.task == "anomaly" else FORMAT_OF_TASK[sample.task]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from iadr1.config import SftConfig, TrainConfig, TrainingConfig
 from iadr1.errors import UsageError
 from iadr1.models.parts import PARTS
-from iadr1.prompts import FORMATS, Format
+from iadr1.prompts import Format
 from iadr1.stages.training import processes
 from iadr1.stages.training.settings import LOG_TO, deepspeed_file
 
@@ -44,16 +44,29 @@ def total_steps(config: TrainingConfig, *, samples: int, a_step: int) -> int:
     return config.steps if config.epochs is None else max(1, math.ceil(config.epochs * samples / a_step))
 
 
-def check_sft(config: SftConfig) -> Format:
-    """Make sure that an SFT run's settings can work, before anything is read; returns the answers' format.
+def check_sft(config: SftConfig) -> tuple[Format, ...]:
+    """Make sure that an SFT run's settings can work, before anything is read; returns the answers' formats.
 
     Raises:
         UsageError: One cannot.
     """
     check_numbers(config, {})
-    found = next((fmt for fmt in FORMATS if fmt == config.answer_format), None)
-    if found not in ANSWER_FORMATS:
-        raise UsageError(f"no answer_format {config.answer_format!r}", hint=f"known: {', '.join(ANSWER_FORMATS)}")
+    return answer_formats(config)
+
+
+def answer_formats(config: SftConfig) -> tuple[Format, ...]:
+    """The formats of `answer_format`, which are separated by commas.
+
+    Raises:
+        UsageError: One is unknown or stands twice.
+    """
+    named = [name.strip() for name in config.answer_format.split(",")]
+    found = tuple(fmt for name in named for fmt in ANSWER_FORMATS if fmt == name)
+    if len(found) < len(named):
+        unknown = next(name for name in named if name not in ANSWER_FORMATS)
+        raise UsageError(f"no answer_format {unknown!r}", hint=f"known: {', '.join(ANSWER_FORMATS)}")
+    if len(set(found)) < len(found):
+        raise UsageError(f"answer_format {config.answer_format!r} names a format twice", hint="name each once")
     return found
 
 

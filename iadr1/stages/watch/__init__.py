@@ -67,7 +67,7 @@ def run(
 
 
 def _inspector(config: WatchConfig, engine: Engine, root: Path, out: Path, sinks: Sequence[Sink]) -> Inspector:
-    settings = settings_of(config, engine.fingerprint)
+    settings = settings_of(config, engine)
     segmenter = load_segmenter(config.segmenter, device=config.device) if config.masks else None
     told = {"watched": str(root), "asked": settings.digest, "model": engine.model, "weights": engine.fingerprint}
     write_run(out, describe("watch", without_secrets(config, sinks), extra=told))

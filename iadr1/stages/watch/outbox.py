@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from iadr1.atomic import write_text_atomic
-from iadr1.errors import DataError, OutputError, UsageError
-from iadr1.records import Detection, Record
+from iadr1.errors import DataError, UsageError
+from iadr1.records import Detection, Record, RecordWriter
 from iadr1.stages.watch.sinks import Message
 
 CURSORS, UNDELIVERED = "delivery.json", "undelivered.jsonl"
@@ -44,6 +44,16 @@ class _Cursors(Record):
     version: Literal[1] = 1
     stream: str
     sinks: dict[str, _Place] = Field(default_factory=dict)
+
+
+class _Refusal(Record):
+    """A line of `undelivered.jsonl`."""
+
+    time: str
+    sink: str
+    reason: str
+    id: str
+    detection: dict[str, object]
 
 
 class Entry(NamedTuple):
@@ -157,18 +167,14 @@ class Outbox:
         Raises:
             OutputError: That cannot be written down; it will be sent again.
         """
-        kept = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sink": kind,
-            "reason": reason,
-            **json.loads(entry.message.body),
-        }
-        try:
-            with self.refusals.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise OutputError(f"cannot write: {error.strerror}", where=str(self.refusals)) from error
-        self._step(kind, entry, refused=1)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        kept = _Refusal(time=now, sink=kind, reason=reason, **json.loads(entry.message.body))
+        with self.changed:
+            if self._closed:
+                return
+            with RecordWriter(self.refusals) as file:
+                file.write(kept)
+            self._step(kind, entry, refused=1)
 
     def _step(self, kind: str, entry: Entry, *, delivered: int = 0, refused: int = 0) -> None:
         with self.changed:

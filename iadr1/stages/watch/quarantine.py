@@ -46,14 +46,16 @@ class Quarantine:
         """
         source = self._root / name
         place = self._folder / PurePosixPath(name).parent
+        there = next(path for path in (place, *place.parents) if os.path.lexists(path))
+        if there.resolve() != there:
+            raise OSError(f"{str(there)!r} leads elsewhere by a symbolic link")
         place.mkdir(parents=True, exist_ok=True)
-        if place.resolve() != place:
-            raise OSError(f"{str(place)!r} leads elsewhere by a symbolic link")
         target = _free(place / PurePosixPath(name).name)
         told = _reason_file(target)
         try:
             if stamp_of(source.lstat()) != stamp:
                 return None
+            told.unlink(missing_ok=True)  # a reason without its file, as a killed run leaves it
             with told.open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(
                     f"{reason}\nfile: {name}\nmoved: {datetime.now().astimezone().isoformat(timespec='seconds')}\n"
@@ -70,7 +72,7 @@ class Quarantine:
 
 def _free(path: Path) -> Path:
     number, found = 0, path
-    while os.path.lexists(found) or os.path.lexists(_reason_file(found)):
+    while os.path.lexists(found):
         number += 1
         found = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return found

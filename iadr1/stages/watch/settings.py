@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
+from typing import Literal
 
 from iadr1.config import WatchConfig
 from iadr1.errors import UsageError
@@ -61,11 +62,19 @@ def sinks_of(config: WatchConfig) -> list[Sink]:
         variable = config.webhook_secret_env
         sinks.append(Webhook(config.webhook, read_secret("--webhook-secret-env", variable) if variable else ""))
     if config.mqtt is not None:
-        user, password = (os.environ.get(name, "") for name in (config.mqtt_user_env, config.mqtt_password_env))
+        user, password = _login(config, "mqtt_user_env"), _login(config, "mqtt_password_env")
         if password and not user:
             raise UsageError(f"{config.mqtt_password_env!r} is set and {config.mqtt_user_env!r} is not")
         sinks.append(Mqtt(config.mqtt, user=user, password=password))
     return sinks
+
+
+def _login(config: WatchConfig, setting: Literal["mqtt_user_env", "mqtt_password_env"]) -> str:
+    """A part of the login; empty where nothing names its variable and the usual one is not set."""
+    variable = getattr(config, setting)
+    if variable == getattr(WatchConfig, setting):
+        return os.environ.get(variable, "")
+    return read_secret(f"--{setting.replace('_', '-')}", variable)
 
 
 def without_secrets(config: WatchConfig, sinks: Sequence[Sink]) -> WatchConfig:

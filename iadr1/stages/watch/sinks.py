@@ -141,8 +141,8 @@ def read_address(option: str, url: str, schemes: tuple[str, ...]) -> SplitResult
     try:
         parts = urlsplit(url)
         good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise UsageError(f"{option} is not an address: {error}", hint=f"it is {expected}...") from error
+    except ValueError:  # its text may hold a part of a password
+        good = False
     if not good or not url.isprintable() or " " in url:
         raise UsageError(f"{option} is not an address of the form {expected}")
     if parts.username is not None or parts.password is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,7 @@ class Watcher:
         self._gone = self._silent = ""
         self._links: set[str] = set()
         self._bad: list[tuple[_Taken, str]] = []
-        self._more = False
+        self._ready: deque[tuple[str, Tracked]] = deque()
 
     @property
     def trouble(self) -> str:
@@ -123,7 +123,7 @@ class Watcher:
                 if stop.requested:
                     break
             self._listener.status(status())
-            if not taken and not self._more:
+            if not taken and not self._ready:
                 stop.wait(next_look - time.monotonic())
 
     def _finished(self) -> bool:
@@ -145,6 +145,7 @@ class Watcher:
             if not self._gone:
                 self._listener.note(f"{message}: waiting for it")
             self._gone = message
+            self._ready.clear()
             return
         if self._gone:
             self._listener.note("the folder is back")
@@ -152,21 +153,16 @@ class Watcher:
         for link in sorted(self._arrivals.links - self._links):
             self._listener.note(f"{utf8(link)}: a symbolic link, not followed")
         self._links = self._arrivals.links
+        self._ready = deque(sorted(self._arrivals.arrived(), key=lambda item: self._journal.knows(utf8(item[0]))))
 
     def _take(self) -> list[_Taken]:
         """The next photos that have no record, at most a batch of them."""
         most, until = photos_at_a_time(self._config), time.monotonic() + _KNOWN_NAMES_S
         left = self._left()
         most = most if left is None else min(most, left)
-        self._more = False
         taken: list[_Taken] = []
-        for name, file in sorted(self._arrivals.arrived(), key=lambda item: self._journal.knows(utf8(item[0]))):
-            if len(taken) == most:
-                break
-            if time.monotonic() > until:
-                self._more = True
-                break
-            found = self._read(name, file)
+        while self._ready and len(taken) < most and time.monotonic() <= until:
+            found = self._read(*self._ready.popleft())
             if found is not None and not self._is_done(found):
                 taken.append(found)
         return taken
@@ -186,8 +182,6 @@ class Watcher:
         path = self._arrivals.root / taken.name
         if path.is_symlink() or not os.path.lexists(path):
             self._arrivals.unsettle(taken.name)
-        elif self._places.quarantine is None and self._journal.has(utf8(taken.name), ""):
-            taken.file.done = True
         else:
             reason = f"cannot read the file: {error.strerror}"
             self._fail(taken, Detection(image=utf8(taken.name), verdict="undecided", error=reason))
@@ -227,8 +221,9 @@ class Watcher:
         except ModelError as error:
             if self._config.engine != "server" or not self._answered:
                 raise
-            for taken, _ in unfinished:
-                self._unanswered(taken, Detection(image=taken.name, verdict="undecided", error=utf8(str(error))))
+            for taken, item in unfinished:
+                record = Detection(image=item.photo.name, verdict="undecided", error=utf8(str(error)))
+                self._unanswered(taken, record.model_copy(update={"image_sha256": taken.sha256}))
         self._commit()
 
     def _conclude(self, taken: _Taken, item: Loaded, finding: Finding) -> None:
@@ -282,7 +277,11 @@ class Watcher:
         if taken.file.tries < self._config.attempts:
             self._put_off(taken.file)
             return
-        self._keep(taken, record)
+        if self._journal.has(record.image, taken.sha256):
+            # Unreadable, so known by its name alone: an earlier run was killed before the move, or could not do it.
+            taken.file.done = True
+        else:
+            self._keep(taken, record)
         self._bad.append((taken, record.error or ""))
 
     def _unanswered(self, taken: _Taken, record: Detection) -> None:

@@ -190,6 +190,67 @@ def test_a_photo_with_two_records_is_refused(tmp_path: Path) -> None:
         run.export("coco", tmp_path / "c.json")
 
 
+@pytest.mark.parametrize("fmt", NAMES)
+def test_of_a_watched_name_that_was_overwritten_the_last_record_counts(tmp_path: Path, fmt: str) -> None:
+    run = make_run(
+        tmp_path,
+        [
+            record("cam.png", "anomalous", BOX, image_sha256="a" * 64),
+            record("cam.png", "undecided", width=0, height=0, error="cannot read the file"),
+            record("fine.png", "normal", image_sha256="b" * 64),
+            record("cam.png", "normal", image_sha256="c" * 64),
+        ],
+    )
+    (run.folder / "run.json").write_text('{"command": "watch"}', encoding="utf-8")
+    summary = run.export(fmt, out_of(tmp_path, fmt), **options(run, fmt))
+    assert (summary.photos, summary.defects) == ({"normal": 2}, 0)
+    assert summary.left_out == {"overwritten by a later photo of the same name": 2}
+    if fmt == "csv":
+        assert "裂纹" not in (tmp_path / "out.csv").read_text(encoding="utf-8")
+
+
+def test_only_a_watcher_overwrites(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [record("cam.png", "anomalous", BOX), record("cam.png", "normal")])
+    told = run.folder / "run.json"
+    told.write_text('{"command": "detect"}', encoding="utf-8")
+    with pytest.raises(DataError, match="has a record in line 1 already"):
+        run.export("coco", tmp_path / "c.json")
+    told.write_text("half", encoding="utf-8")
+    with pytest.raises(DataError, match=r"run\.json: cannot read"):
+        run.export("coco", tmp_path / "c.json")
+
+
+def test_a_watcher_may_add_records_while_they_are_exported(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    (run.folder / "run.json").write_text('{"command": "watch"}', encoding="utf-8")
+    checks = stage.read_entry
+
+    def adds(*args: Any, **more: Any) -> Any:
+        with run.file.open("a", encoding="utf-8") as file:
+            file.write(record("a/1.png", "normal").model_dump_json() + "\n")
+            file.write(record("new.png", "normal").model_dump_json() + "\n")
+        return checks(*args, **more)
+
+    monkeypatch.setattr(stage, "read_entry", adds)
+    summary = run.export("coco", tmp_path / "c.json")
+    images = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["images"]
+    assert [item["file_name"] for item in images] == [item.image for item in decided()]
+    assert sum(summary.photos.values()) == len(images)
+
+
+@pytest.mark.parametrize("fmt", NAMES)
+def test_a_colon_in_a_name_is_only_a_name(tmp_path: Path, fmt: str) -> None:
+    run = make_run(tmp_path, [record("2026-11-22T12:30:01.png", "anomalous", BOX), record("12:30/ok.png", "normal")])
+    assert run.export(fmt, out_of(tmp_path, fmt), **options(run, fmt)).photos == {"anomalous": 1, "normal": 1}
+
+
+def test_a_windows_drive_is_named_where_a_file_gets_the_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [record("c:x.png", "normal")])
+    with pytest.raises(DataError, match=r"'c:x\.png' begins with 'c:', which is a drive"):
+        run.export("labelme", tmp_path / "l")
+    assert not (tmp_path / "l").exists()
+    run.export("coco", tmp_path / "c.json")
+
+
 def test_records_of_two_models_go_together(tmp_path: Path) -> None:
     run = make_run(tmp_path, [record("1.png", "normal"), record("2.png", "normal", model="other")])
     run.export("label-studio", tmp_path / "t.json")
@@ -361,7 +422,7 @@ def test_no_records_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "detections.jsonl").touch()
     with pytest.raises(DataError, match=r"detections.jsonl: no photo to export: it is empty"):
         stage.run(stage.Export(tmp_path, "coco", tmp_path / "c.json"))
-    with pytest.raises(DataError, match="cannot read the file: No such file"):
+    with pytest.raises(UsageError, match="no such file"):
         stage.run(stage.Export(tmp_path / "gone.jsonl", "coco", tmp_path / "c.json"))
 
 

@@ -18,6 +18,7 @@ from iadr1 import rle
 from iadr1.datasets import coco, labelme, mvtec, yolo
 from iadr1.datasets import table as csv_reader
 from iadr1.datasets.files import Files
+from iadr1.datasets.layout import words
 from iadr1.datasets.polygons import fill
 from iadr1.errors import DataError
 from iadr1.exports.annotations.coco import compressed
@@ -346,6 +347,29 @@ def test_csv_comes_back_through_our_reader(run: Run, tmp_path: Path) -> None:
     run.export("csv", tmp_path / "all.csv")
     with pytest.raises(DataError, match=r"all.csv:8: no label"):
         list(csv_reader.scan(Files(run.images, missing="keep"), annotations=tmp_path / "all.csv"))
+
+
+def test_csv_holds_no_formula_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    images = ["=HYPERLINK(A1).png", "+1.png", "-1.png", "@a.png", "'=a.png", "'a.png", "a=b.png"]
+    labels = ["=cmd", "+bump", "-dent", "@x", "'=cmd", "'plain'", "a-b"]
+    run = make_run(
+        tmp_path,
+        [
+            record(image, "anomalous", BOX.model_copy(update={"label": label}), parse="=1", model="@m")
+            for image, label in zip(images, labels, strict=True)
+        ],
+    )
+    run.export("csv", tmp_path / "d.csv")
+    with (tmp_path / "d.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert [row["image"] for row in rows] == [*(f"'{image}" for image in images[:5]), *images[5:]]
+    assert (rows[0]["x1"], rows[0]["parse"], rows[0]["model"]) == ("3.5", "'=1", "'@m")
+    samples = list(csv_reader.scan(Files(run.images), annotations=tmp_path / "d.csv"))
+    assert sorted(sample.image for sample in samples) == sorted(images)
+    assert {sample.image: sample.defects[0].type for sample in samples} == dict(
+        zip(images, map(words, labels), strict=True)
+    )
 
 
 def test_mvtec_comes_back_through_our_reader(run: Run, tmp_path: Path) -> None:
