@@ -130,7 +130,7 @@ def label(segmenter: str) -> str:
 
 @dataclass(frozen=True)
 class Laid:
-    """A set laid out as folders: OUT/SET/calibrate/{good,bad}/, OUT/SET/test/, OUT/SET/references/{calibrate,test}/."""
+    """A set laid out as folders: OUT/SET/calibrate/{good,bad}/, OUT/SET/test/, OUT/SET/references/."""
 
     name: str
     place: Path
@@ -229,7 +229,7 @@ def lay_out(name: str, plan: Plan) -> Laid:
         copy(root / image, (folder / verdict if photo.side == CALIBRATE else folder) / image)
         # DeepPCB's templates have no reference: see the module's docstring.
         reference = (photo.sample.references or (photo.sample.image,))[0]
-        copy(root / reference, references_of(laid, photo.side) / image.with_suffix(PurePosixPath(reference).suffix))
+        copy(root / reference, laid.place / "references" / image.with_suffix(PurePosixPath(reference).suffix))
     for side in SIDES:
         write_records(laid.place / f"{side}.jsonl", [photo.sample for photo in laid.photos if photo.side == side])
     return laid
@@ -350,7 +350,7 @@ class Bench:
         config = CalibrateConfig(
             normals=laid.place / CALIBRATE / "good",
             anomalies=laid.place / CALIBRATE / "bad",
-            references=references_of(laid, CALIBRATE) if shots else None,
+            references=laid.place / "references" if shots else None,
             fpr=FPR,
             batch_size=BATCH,
             out=calibration_of(laid, shots),
@@ -366,7 +366,7 @@ class Bench:
         config = DetectConfig(
             images=laid.place / TEST,
             out=out,
-            references=references_of(laid, TEST) if shots else None,
+            references=laid.place / "references" if shots else None,
             mode=run.mode,
             reasoning=run.reasoning,
             calibration=calibration_of(laid, shots) if run.calibrated else None,
@@ -412,11 +412,6 @@ def folder_of(laid: Laid, shots: int, run: Run) -> Path:
 def calibration_of(laid: Laid, shots: int) -> Path:
     """The file of a calibration."""
     return laid.place / f"calibration-{shots}.json"
-
-
-def references_of(laid: Laid, side: str) -> Path:
-    """The folder in which a photo's reference has the photo's own name."""
-    return laid.place / "references" / side
 
 
 # the figures

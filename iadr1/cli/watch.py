@@ -99,7 +99,7 @@ def watch(
         str | None, _sink_option("send", "Which results are sent: `all`, `anomalous`, or `bad` (all but normal).")
     ] = None,
     send_timeout_s: Annotated[
-        float | None, _sink_option("send_timeout_s", "Seconds until a try to send counts as failed.")
+        float | None, _sink_option("send_timeout_s", "Seconds without a byte until a try to send counts as failed.")
     ] = None,
     drain_s: Annotated[
         float | None, _sink_option("drain_s", "Seconds at the end for results that are still to be sent.")

@@ -15,7 +15,8 @@ class SegmenterConfig:
     from, at another `side` if need be; `width` and `hidden` (channels of the encoder's first stage, and of the mask
     decoder) are then its own. The crop shown of a box is `context` times the box; a long box is stretched, by `stretch`
     at most, and a side has `min_side` pixels at least. Each side of a box is moved by up to `jitter` of the box's size,
-    as a model's boxes are never exact. The weights that are kept are a running average with decay `average`.
+    as a model's boxes are never exact. The weights that are kept are a running average with decay `average`. A mask of
+    the model is the pixels with a logit above `threshold`, which changes no training.
     """
 
     STAGE: ClassVar[str] = "train-segmenter"
@@ -31,6 +32,7 @@ class SegmenterConfig:
     stretch: float = 2.0
     min_side: int = 32
     jitter: float = 0.15
+    threshold: float = -0.5
     steps: int = 3000
     batch_size: int = 16
     learning_rate: float = 1e-3

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from iadr1.errors import UsageError
+from iadr1.errors import ModelError, UsageError
 from iadr1.masks.base import MaskResult, Segmenter, segment_many
 from iadr1.masks.cleanup import clean
 from iadr1.masks.drawing import Drawn, draw
@@ -27,6 +27,9 @@ __all__ = [
 SAM2_DEFAULT = "facebook/sam2.1-hiera-tiny"
 """Hub id that the bare name `sam2` stands for (38.9 M parameters, Apache-2.0)."""
 
+TINY = Path(__file__).parent / "embedded" / "tiny-sam2"
+"""Folder of the embedded segmenter, made by `iadr1 train-segmenter`; its MODEL_CARD.md says what it was trained on."""
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -43,7 +46,23 @@ def _load_sam2(device: str) -> Segmenter:
     return Sam2Segmenter(SAM2_DEFAULT, device=device)
 
 
-SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = {"grabcut": _load_grabcut, "sam2": _load_sam2}
+def _load_tiny(device: str) -> Segmenter:
+    from iadr1.masks.sam2 import Sam2Segmenter
+
+    if not (TINY / "model.safetensors").is_file():
+        raise ModelError(
+            "the embedded segmenter 'tiny-sam2' has no weights in this installation",
+            where=str(TINY),
+            hint="install the package again, or use --segmenter grabcut",
+        )
+    return Sam2Segmenter(str(TINY), device=device, name="tiny-sam2")
+
+
+SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = {
+    "tiny-sam2": _load_tiny,
+    "grabcut": _load_grabcut,
+    "sam2": _load_sam2,
+}
 """Name -> loader that takes a device."""
 
 

@@ -71,7 +71,8 @@ class ServerOptions:
 
     Attributes:
         base_url: Address of the API, for example `http://localhost:8000/v1`.
-        key_env: Name of the environment variable with the key; where it is not set, no key is sent.
+        key_env: Name of the environment variable with the key, which is sent to `base_url`; where it is not set, no key
+            is sent.
         family: The family of the served model (a key of `profiles.PROFILES`), or a model of the same sizes (its
             folder or hub id), which says how its boxes are written; empty where no boxes are asked for.
         concurrency: Most requests under way at a time.

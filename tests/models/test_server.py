@@ -621,7 +621,7 @@ def test_a_server_that_takes_fewer_images() -> None:
         (ServerOptions("http://x/v1", requests_per_minute=-1), "requests_per_minute is -1"),
         (ServerOptions("http://x/v1", timeout_s=0), "timeout_s is 0"),
         (ServerOptions("http://x/v1", timeout_s=math.nan), "timeout_s is nan"),
-        (ServerOptions("http://x/v1", family="blip"), "the model family 'blip' is not supported"),
+        (ServerOptions("http://x/v1", family="blip"), "'blip' is neither a model family nor a model"),
     ],
 )
 def test_options_that_cannot_be_used(options: ServerOptions | None, words: str) -> None:

@@ -58,6 +58,13 @@ def test_a_run_leaves_a_segmenter_a_log_and_its_settings(finished: Path, data: P
     (result,) = drawn.segment(open_image(data.parent / "0.png"), [(10.0, 10.0, 30.0, 30.0)])
     assert result.mask.shape == (48, 60)
     assert not result.mask[:, 40:].any()  # a fifth beyond the box at most
+    assert json.loads((finished / "model" / "config.json").read_text())["box_crop"] == {
+        "context": 1.5,
+        "stretch": 2.0,
+        "min_side": 32,
+        "reach": 0.2,
+        "threshold": -0.5,
+    }
     assert {value.dtype for value in _weights(finished).values()} == {np.dtype(np.float16)}
 
 

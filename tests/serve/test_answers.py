@@ -130,6 +130,26 @@ def test_references_of_the_server_are_chosen_by_the_name(tmp_path: Path) -> None
         assert answer.json()["references"] == [f"{name}/good.png"]
 
 
+def test_fewer_references_than_asked_for_are_counted(tmp_path: Path) -> None:
+    for name in ("bottle/a", "bottle/b", "cap/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.png").write_bytes(png())
+
+    async def go() -> tuple[list[int], list[int], int]:
+        shown, counts = [], []
+        async with house(settings=InspectSettings(shots=2), references=tmp_path) as there:
+            for name in ("bottle/7.png", "cap/7.png"):
+                shown.append(len((await there.detect(data={"name": name})).json()["references"]))
+                counts.append((await there.client.get("/health")).json()["fewer_references"])
+            one = [("image", ("a.png", png())), ("reference", ("g.png", png()))]
+            await there.detect(files=one)  # as many as the request wants
+            health = (await there.client.get("/health")).json()
+            assert health["shots"] == 2
+            return shown, counts, health["fewer_references"]
+
+    assert asyncio.run(go()) == ([2, 1], [0, 1], 1)
+
+
 def test_a_calibration_holds_for_its_number_of_references_only() -> None:
     world = {"settings": InspectSettings(shots=1).calibrated(0.9, (0.8, 0.95), "abc")}
     two = [("image", ("a.png", png())), ("reference", ("g.png", png())), ("reference", ("h.png", png()))]

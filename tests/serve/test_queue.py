@@ -24,6 +24,7 @@ from iadr1.stages.serve.desk import Desk
 from iadr1.stages.serve.metrics import Metrics
 from iadr1.stages.serve.request_log import Entry
 from iadr1.stages.serve.settings import Limits
+from iadr1.stages.serve.uploads import Upload
 from tests.serve.house import BrokenEngine, HeldEngine, House, house, png
 from tests.stages.fake_engine import FakeEngine
 
@@ -102,6 +103,92 @@ def test_a_batch_holds_no_more_pixels_than_memory_takes(monkeypatch: pytest.Monk
 
     asyncio.run(go())
     assert engine.sizes == [3, 1, 1]
+
+
+async def _sizes_of_batches(there: House, engine: HeldEngine, photos: int, **options: Any) -> list[int]:
+    tasks = [asyncio.create_task(there.detect(**options)) for _ in range(photos)]
+    await there.begun(engine)
+    engine.let_go()
+    assert {answer.status_code for answer in await asyncio.gather(*tasks)} == {200}
+    return engine.sizes
+
+
+def test_references_count_as_pixels_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "BATCH_PIXELS", 3 * 112 * 112)
+    for name in ("small", "good"):
+        (tmp_path / f"{name}.png").write_bytes(png((50, 50) if name == "small" else (112, 112)))
+    sent = {"files": [("image", ("a.png", png())), ("reference", ("g.png", png()))]}
+
+    async def go(references: Path | None, **options: Any) -> list[int]:
+        engine = HeldEngine()
+        async with house(engine, limits=Limits(batch=8, wait_s=0.5), references=references) as there:
+            return await _sizes_of_batches(there, engine, 3, **options)
+
+    assert asyncio.run(go(None)) == [3]
+    assert asyncio.run(go(None, **sent)) == [1, 1, 1]
+    assert asyncio.run(go(tmp_path)) == [1, 1, 1]  # the server's own
+    assert asyncio.run(go(tmp_path / "small.png")) == [2, 1]
+    assert asyncio.run(go(tmp_path / "small.png", **sent)) == [1, 1, 1]  # in place of the server's
+
+
+async def _request(there: House, gone: asyncio.Event) -> list[dict[str, Any]]:
+    """What is sent to a client that sends a photo and then goes away."""
+    parts: list[dict[str, Any]] = [{"type": "http.request", "body": png(), "more_body": False}]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if parts:
+            return parts.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/detect", "raw_path": b"/v1/detect", "query_string": b""}
+    scope |= {"headers": [(b"content-type", b"image/png")], "http_version": "1.1", "scheme": "http", "root_path": ""}
+    await there.app(scope, receive, send)
+    return sent
+
+
+def test_a_client_that_goes_away_takes_its_photo_out_of_the_queue(tmp_path: Path) -> None:
+    engine, log = HeldEngine(), tmp_path / "requests.jsonl"
+
+    async def go() -> list[tuple[int, int]]:
+        async with house(engine, limits=Limits(batch=1, deadline_s=10, wait_s=0), log=log) as there:
+            first = asyncio.create_task(there.detect())
+            await there.begun(engine)
+            gone = asyncio.Event()
+            leaving = asyncio.create_task(_request(there, gone))
+            while there.desk.queued < 1:
+                await asyncio.sleep(0.01)
+            seen = [(there.desk.queued, there.desk.inside)]
+            gone.set()
+            await asyncio.wait_for(leaving, 5)
+            seen.append((there.desk.queued, there.desk.inside))
+            engine.let_go()
+            assert (await first).status_code == 200
+            return seen
+
+    assert asyncio.run(go()) == [(1, 2), (0, 1)]
+    assert engine.sizes == [1]  # it was never looked at
+    assert [entry.outcome for entry in read_records(log, Entry)] == ["gone", "answered"]
+
+
+def test_an_upload_that_is_refused_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Upload] = []
+
+    def close(self: Upload) -> None:
+        closed.append(self)
+
+    monkeypatch.setattr(Upload, "close", close)
+
+    async def go() -> int:
+        async with house() as there:
+            return (await there.detect(data={"masks": "true"})).status_code
+
+    assert asyncio.run(go()) == 422  # this server draws none
+    assert len(closed) == 1
 
 
 def test_after_the_deadline_the_photo_is_not_looked_at() -> None:

@@ -17,7 +17,7 @@ from iadr1.errors import OutputError, UsageError
 from iadr1.models.base import Request
 from iadr1.records import Detection, read_records
 from iadr1.stages import calibrate, detect
-from iadr1.stages.inspection import Calibration, InspectSettings, read_calibration
+from iadr1.stages.inspection import Calibration, InspectSettings, Photo, References, read_calibration
 from iadr1.stages.inspection.calibrated import Way, way_of
 from tests.stages.fake_engine import FakeEngine
 
@@ -268,6 +268,14 @@ def test_pairs_of_photo_and_reference_may_be_other_pairs(good: Path) -> None:
         _detect(good, ByName(), references=_photos(good.parent / "one more", 5, 36, 90, 91))
     with pytest.raises(UsageError, match="--references with other files"):
         _detect(good, ByName(), references=_photos(good.parent / "one less", 5, 36))
+
+
+def test_a_reference_that_two_photos_share_makes_no_pairs(good: Path) -> None:
+    references = References(_photos(good.parent / "templates", 5))
+    photos = [Photo(good / name, name, name) for name in ("5.png", "5.jpg")]
+    assert references.paired(photos[:1])
+    assert not references.paired(photos)
+    assert not references.paired([])
 
 
 def test_another_question_is_named(good: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -322,6 +323,28 @@ def test_reference_comes_first_and_missing_ones_are_counted(images: Path, tmp_pa
     kinds = [part["type"] for part in asked["tiles/c.png"].messages[0]["content"]]
     assert kinds == ["text", "image", "text", "image", "text"]
     assert len(asked["a.png"].images) == 1
+
+
+def test_fewer_references_than_shots_are_counted(images: Path, tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        _photo(tmp_path / "good" / "tiles" / f"{name}.png", (64, 64))
+    config = _config(images, references=tmp_path / "good", shots=3)
+    summary = detect.run(config, engine=FakeEngine())
+    assert (summary.without_reference, summary.fewer_references) == (2, 1)
+    assert json.loads((summary.out / "run.json").read_text(encoding="utf-8"))["fewer_references"] == 1
+    summary = detect.run(dataclasses.replace(config, shots=2, overwrite=True), engine=FakeEngine())
+    assert (summary.without_reference, summary.fewer_references) == (2, 0)
+
+
+def test_a_reference_that_is_no_image_is_told_before_the_model_is_loaded(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("no image", encoding="utf-8")
+    with pytest.raises(UsageError, match="not an image"):
+        detect.run(_config(images, references=tmp_path / "good.txt", model="nowhere"))
+
+
+def test_a_calibration_that_is_not_there_is_told_before_the_model_is_loaded(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the calibration"):
+        detect.run(_config(images, calibration=tmp_path / "none.json", model="nowhere", mode="direct"))
 
 
 def test_missing_references_folder_is_wrong_usage(images: Path, tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ class _Exact:
         return [MaskResult(dark, 0.9, "exact") for _ in boxes]
 
 
+def test_samples_that_are_not_there_are_wrong_usage(tmp_path: Path) -> None:
+    config = EvalConfig(benchmark="masks", data=tmp_path / "nowhere.jsonl", out=tmp_path / "out")
+    with pytest.raises(UsageError, match="no samples file") as caught:
+        segmentation.run(config)
+    assert caught.value.hint
+
+
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two defects a photo, each the upper half of its box, in one mask file."""

@@ -153,10 +153,20 @@ def test_a_file_that_changes_while_it_is_read_has_not_arrived(
 def test_the_backlog_is_put_in_order_once_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         photo(tmp_path / "in" / f"{number:02d}.png", number)
-    looks, orders = [], []
+    looks: list[int] = []
+    orders: list[int] = []
     look, arrived = Arrivals.look, Arrivals.arrived
-    monkeypatch.setattr(Arrivals, "look", lambda self: (looks.append(1), look(self))[1])
-    monkeypatch.setattr(Arrivals, "arrived", lambda self: (orders.append(1), arrived(self))[1])
+
+    def looking(self: Arrivals) -> None:
+        looks.append(1)
+        look(self)
+
+    def ordered(self: Arrivals) -> Any:
+        orders.append(1)
+        return arrived(self)
+
+    monkeypatch.setattr(Arrivals, "look", looking)
+    monkeypatch.setattr(Arrivals, "arrived", ordered)
     once(config(tmp_path, batch_size=1, interval=0.2))
     assert names(tmp_path) == [f"{number:02d}.png" for number in range(12)]
     assert len(orders) == len(looks)

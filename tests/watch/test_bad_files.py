@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from iadr1.errors import DataError, ModelError, OutputError, UsageError
 from iadr1.geometry import BoxSpace
-from iadr1.models.base import Profile, Request
+from iadr1.models.base import Profile
 from iadr1.records import Detection, RecordWriter, read_records
 from iadr1.stages.inspection import load_batches
 from iadr1.stages.watch import journal, watcher
@@ -281,27 +281,6 @@ def test_a_photo_that_the_server_alone_refuses_gets_its_record_and_stays(tmp_pat
         "c.png": False,
     }
     assert (tmp_path / "in" / "b.png").exists()
-
-
-def test_a_photo_that_breaks_the_servers_answer_has_one_record_also_after_a_restart(tmp_path: Path) -> None:
-    class Choosy(FakeEngine):
-        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
-            if any("b.png" in request.id for request in requests):
-                raise ModelError("the connection broke")
-            return super().probabilities(requests, words)
-
-    settings = config(tmp_path, **{**_SERVER, "concurrency": 1})
-    photo(tmp_path / "in" / "a.png", 1)
-    with watching(settings, Choosy()) as running:
-        until(lambda: len(running.notes.photos) == 1)
-        for number, name in enumerate(["b.png", "c.png", "d.png", "e.png"], start=2):
-            photo(tmp_path / "in" / name, number)
-            until(lambda number=number: len(running.notes.photos) >= number - 1)  # type: ignore[misc]
-        until(lambda: len(running.notes.photos) == 5)
-        running.end()
-    once(settings, FakeEngine())
-    assert sorted(names(tmp_path)) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
-    assert all(record.image_sha256 for record in records(tmp_path))
 
 
 def test_once_ends_without_a_record_where_the_server_is_away(tmp_path: Path) -> None:

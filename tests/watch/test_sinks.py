@@ -148,14 +148,16 @@ def test_refusals_are_whole_lines_on_the_disk_before_the_next_message_is_up(
     refusals.write_text('{"half a line, as a full disk lea', encoding="utf-8")
     synced: list[Path] = []
     fsync, step = os.fsync, outbox.Outbox._step
-    monkeypatch.setattr(
-        os, "fsync", lambda file: (synced.append(Path(f"/proc/self/fd/{file}").readlink()), fsync(file))
-    )
 
-    def stepping(*args: Any, **counts: int) -> None:
+    def syncing(file: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{file}").readlink())
+        fsync(file)
+
+    def stepping(*args: Any, **counts: Any) -> None:
         assert refusals in synced
         step(*args, **counts)
 
+    monkeypatch.setattr(os, "fsync", syncing)
     monkeypatch.setattr(outbox.Outbox, "_step", stepping)
     once(config(tmp_path, webhook=inbox.url, drain_s=10.0))
     (kept,) = [json.loads(line) for line in refusals.read_text(encoding="utf-8").splitlines()]

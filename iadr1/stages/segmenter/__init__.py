@@ -133,7 +133,7 @@ def _start(config: SegmenterConfig, info: dict[str, Any]) -> tuple[Learner, int 
     from iadr1.stages.segmenter.learning import Learner
     from iadr1.stages.segmenter.network import load_network, new_network
 
-    crop = BoxCrop(config.context, config.stretch, config.min_side)
+    crop = BoxCrop(config.context, config.stretch, config.min_side, threshold=config.threshold)
     torch.manual_seed(config.seed)
     if config.init is None:
         network = new_network(side=config.side, width=config.width, hidden=config.hidden, crop=crop)
@@ -160,7 +160,7 @@ def _learn(
     from iadr1.stages.segmenter.batches import Drawing
     from iadr1.stages.segmenter.network import save_network
 
-    crop = BoxCrop(config.context, config.stretch, config.min_side)
+    crop = BoxCrop(config.context, config.stretch, config.min_side, threshold=config.threshold)
     drawing = Drawing(cases, shares, crop, config.side, config.jitter, config.batch_size, config.seed)
     path = config.out / "log.jsonl"
     log = rewind_log(path, learner.done, SegmenterStep, rewrite=True)

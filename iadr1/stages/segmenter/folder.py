@@ -14,7 +14,7 @@ from iadr1.provenance import describe, digest, plain, write_run
 
 STATE = "state.pt"
 """Weights, their average and the optimiser's state; replaced as a whole."""
-_NEUTRAL = ("out", "resume", "save_steps")
+_NEUTRAL = ("out", "resume", "save_steps", "threshold")
 _NEXT = "choose another --out, or delete the folder to start anew"
 
 

@@ -222,7 +222,7 @@ def test_only_a_watcher_overwrites(tmp_path: Path) -> None:
 
 def test_a_watcher_may_add_records_while_they_are_exported(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     (run.folder / "run.json").write_text('{"command": "watch"}', encoding="utf-8")
-    checks = stage.read_entry
+    checks = reading.read_entry
 
     def adds(*args: Any, **more: Any) -> Any:
         with run.file.open("a", encoding="utf-8") as file:
