@@ -244,7 +244,7 @@ def test_a_full_disk_is_one_clear_line_and_the_join_is_made_again(
     ("values", "message"),
     [
         ({"shard": "1/3"}, "--shard 1/3 would not be read: --join"),
-        ({"masks": True}, "--masks True would not be read"),
+        ({"masks": True}, "--masks would not be read"),
         ({"glob": "a*"}, "--glob"),
         ({"language": "fr"}, "no report in the language 'fr'"),
         ({"language": "de", "report": False}, "no report is written"),

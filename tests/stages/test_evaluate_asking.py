@@ -20,7 +20,7 @@ from iadr1.models import Request
 from iadr1.models.base import IMAGE_SLOT
 from iadr1.records import PredictedBox, Prediction, Sample, meta_path, read_records, write_records
 from iadr1.stages.evaluate.asking import batches
-from iadr1.stages.evaluate.masks import draw
+from iadr1.stages.evaluate.masks import masks_of
 from iadr1.stages.scoring.pixel import MaskRecord
 from tests.stages.evaluate_world import KINDS, SCRATCH, World, detection, expression, leave_out_pictures, sample, yes_no
 from tests.stages.fake_engine import BAD, NORMAL, YES, FakeEngine, share
@@ -366,7 +366,7 @@ def test_masks_are_cleaned_as_those_of_detect() -> None:
     prediction = Prediction(
         sample_id="a", protocol="p", model="m", engine="e", boxes=(PredictedBox(box=box, label="hole"),)
     )
-    [drawn] = draw(Islands(), prediction, Image.new("RGB", (100, 50))).masks
+    [drawn] = masks_of(Islands(), prediction, Image.new("RGB", (100, 50))).masks
     assert (drawn.label, drawn.mask_score, drawn.mask_source) == ("hole", 0.5, "islands")
     found = rle.box(rle.parse(drawn.mask_rle))
     assert found is not None

@@ -126,7 +126,7 @@ def test_grabcut_is_not_measured_twice(data: Path) -> None:
     ("values", "message"),
     [
         ({"engine": "server"}, "--engine 'server' would not be read: 'eval masks' asks no model"),
-        ({"masks": True}, "--masks True would not be read"),
+        ({"masks": True}, "--masks would not be read"),
         ({"limit": 0}, "limit is 0"),
         ({"seed": -1}, "seed is -1"),
     ],
