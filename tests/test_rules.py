@@ -23,6 +23,7 @@ STAGE_OF = {
     configs.PretrainConfig: ("pretrain", "training"),
     configs.NewModelConfig: ("model",),
     configs.SftConfig: ("sft", "training"),
+    configs.SegmenterConfig: ("segmenter", "training"),
     configs.EvalConfig: ("evaluate", "engines"),
     configs.DetectConfig: ("detect", "inspection", "engines"),
     configs.CalibrateConfig: ("calibrate", "inspection", "engines"),

@@ -97,7 +97,7 @@ _TEXTS: Mapping[str, str] = {
     "scenes": "Pictures of the self-test of the model's boxes, at least 8; 0 leaves it out.",
     "glob": "Only photos whose file name matches, for example '*_test.jpg'; quote it.",
     "masks": "Draw the outline of every defect.",
-    "segmenter": "What draws the masks: `grabcut` (no weights), or a SAM 2 folder or hub id.",
+    "segmenter": "What draws the masks: `tiny-sam2` (embedded), `grabcut` (no weights), or a SAM 2 folder or hub id.",
     "overlays": "Write the photos with verdict, boxes and masks drawn on them.",
     "report": "Write report.html, one file to open, mail or sign.",
     "language": "Language that the report opens in: `en`, `de` or `zh`.",

@@ -214,7 +214,7 @@ class EvalConfig:
     limit: int | None = None
     shard: str | None = None
     masks: bool = False
-    segmenter: str = "grabcut"
+    segmenter: str = "tiny-sam2"
     leaks: Path | None = None
     allow_leaks: bool = False
     export: str | None = None

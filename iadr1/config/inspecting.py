@@ -54,7 +54,7 @@ class VerdictConfig(InspectConfig):
     threshold: float | None = None
     calibration: Path | None = None
     masks: bool = False
-    segmenter: str = "grabcut"
+    segmenter: str = "tiny-sam2"
     max_new_tokens: int = 512
 
 

@@ -9,8 +9,10 @@ us gave the same masks on 99.93 % of the pixels), reads local folders and safete
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,10 +87,10 @@ class Sam2Segmenter:
         name: str | None = None,
         multimask: bool | None = None,
     ) -> None:
-        for package in ("torch", "torchvision", "transformers"):
-            if find_spec(package) is None:
-                raise MissingExtraError(package, "masks", purpose="the segmenter 'sam2'")
         self.name = name or model
+        for package in ("torch", "torchvision", "transformers"):
+            if not _is_installed(package):
+                raise MissingExtraError(package, "masks", purpose=f"the segmenter {self.name!r}")
         self.device = pick_device(device)
         self._dtype = pick_dtype(dtype, self.device)
         self._network, self._processor = _load(model, self.device)
@@ -101,6 +103,9 @@ class Sam2Segmenter:
         entry = getattr(self._network.config, KEY, None)
         self._crop = None if entry is None else BoxCrop.read(entry, where=model)
         self._reach = REACH if self._crop is None else self._crop.reach
+        # A mask must not depend on what else is drawn: in a batch of another size the last bits differ. A small model
+        # loses no time by it on a CPU; a large one, or a GPU, would.
+        self._at_once = 1 if self._crop is not None and self.device == "cpu" else VIEWS_PER_CALL
         size = self._processor.size
         if (size["height"], size["width"]) != (self._side, self._side):
             raise ModelError(
@@ -138,8 +143,8 @@ class Sam2Segmenter:
         found: dict[tuple[int, int], MaskResult] = {}
         try:
             with torch.inference_mode():
-                for start in range(0, len(tasks), VIEWS_PER_CALL):
-                    found.update(self._run(images, tasks[start : start + VIEWS_PER_CALL]))
+                for start in range(0, len(tasks), self._at_once):
+                    found.update(self._run(images, tasks[start : start + self._at_once]))
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"the segmenter {self.name!r} ran out of memory on {self.device}",
@@ -289,8 +294,9 @@ def _load(model: str, device: str) -> tuple[Any, Any]:
         kind = AutoConfig.from_pretrained(model).model_type
         if kind not in ("sam2", "sam2_video"):
             raise ModelError(f"{model!r} is a {kind!r} model, not SAM 2", hint="name a SAM 2 model or 'grabcut'")
-        processor: Any = Sam2Processor.from_pretrained(model)
-        network: Any = Sam2Model.from_pretrained(model, dtype="float32")
+        with _silent() if Path(model).is_dir() else nullcontext():
+            processor: Any = Sam2Processor.from_pretrained(model)
+            network: Any = Sam2Model.from_pretrained(model, dtype="float32")
         return network.eval().to(device), processor.image_processor
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
@@ -298,6 +304,29 @@ def _load(model: str, device: str) -> tuple[Any, Any]:
             hint="check folder, hub id and device; Meta's .pt files need `iadr1 model convert-sam2` first; the "
             "segmenter 'grabcut' needs no weights",
         ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """A folder is read without a progress bar; transformers' own setting is put back."""
+    from transformers.utils import logging
+
+    bars: Any = logging
+    if not bars.is_progress_bar_enabled():
+        yield
+        return
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _first_line(error: Exception) -> str:

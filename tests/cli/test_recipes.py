@@ -14,7 +14,7 @@ import yaml
 
 from iadr1 import cli
 from iadr1.cli.recipes import find_recipe, packaged_recipes
-from iadr1.config import GroundConfig, NewModelConfig, PretrainConfig, SftConfig, TrainConfig, build
+from iadr1.config import GroundConfig, NewModelConfig, PretrainConfig, SegmenterConfig, SftConfig, TrainConfig, build
 from iadr1.errors import UsageError
 from iadr1.models.profiles import PROFILES
 from iadr1.stages.recipes import STAGES, RecipeConfig, check
@@ -258,6 +258,7 @@ def test_the_kinds_of_recipes_are_the_training_commands() -> None:
         "pretrain": PretrainConfig,
         "ground": GroundConfig,
         "sft": SftConfig,
+        "train-segmenter": SegmenterConfig,
         "train": TrainConfig,
     }
 

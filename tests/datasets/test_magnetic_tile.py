@@ -59,6 +59,16 @@ def test_the_halves_keep_tiles_together_and_share_the_kinds() -> None:
     assert set(found.values()) == {"train", "test"}
 
 
+def test_a_tile_that_was_taken_again_stays_in_one_half() -> None:
+    kinds: dict[str, str | None] = {f"exp1_num_{500 * n}": "crack" for n in range(160, 180)}
+    found = halves(kinds)
+    span = [image for image in kinds if 85602 <= shot(image).number <= 88201]
+    assert len(span) == 5
+    assert len({found[image] for image in span}) == 1
+    others = Counter(found[image] for image in kinds if image not in span)
+    assert min(others["train"], others["test"]) >= 5
+
+
 def test_the_photos_of_a_folder_get_their_half(root: Path) -> None:
     samples = list(SOURCE.read(root))
     kinds = {s.image: s.image.split("/")[0] if s.is_anomalous else None for s in samples}
@@ -131,4 +141,7 @@ def test_all_of_the_real_part_is_read() -> None:
     assert len(set(groups.values())) == 70
     assert all(groups[s.references[0]] != groups[s.image] for s in found)
     regions = Counter(s.split for s in found for defect in s.defects if defect.box is not None)
-    assert regions == {"train": 122, "test": 122}
+    assert regions == {"train": 128, "test": 116}
+    assert {s.split for s in found if s.image.startswith("MT_Crack") and 85602 <= shot(s.image).number <= 88201} == {
+        "train"
+    }

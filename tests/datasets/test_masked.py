@@ -79,7 +79,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path, photo: Write, mask: W
 def test_a_mask_that_is_no_image_is_refused(tmp_path: Path, photo: Write) -> None:
     photo(tmp_path / "a.png")
     (tmp_path / "m.png").write_text("not a picture", encoding="utf-8")
-    with pytest.raises(ImageError, match=r"m\.png: cannot read the mask"):
+    with pytest.raises(ImageError, match=r"m\.png: not an image that Pillow can read"):
         mask_defects(opened(tmp_path, "a.png", "m.png"), ["m.png"], "color", image="a.png")
 
 

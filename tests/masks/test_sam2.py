@@ -333,9 +333,9 @@ def test_too_little_memory_is_one_clear_line(segmenter: Sam2Segmenter, monkeypat
 
 
 def test_unknown_segmenter_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"no segmenter 'grabcutt' \(known: grabcut, sam2, or a folder"):
+    with pytest.raises(UsageError, match=r"no segmenter 'grabcutt' \(known: tiny-sam2, grabcut, sam2, or a folder"):
         load_segmenter("grabcutt")
-    assert set(SEGMENTERS) == {"grabcut", "sam2"}
+    assert set(SEGMENTERS) == {"tiny-sam2", "grabcut", "sam2"}
 
 
 def test_a_checkpoint_of_meta_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:

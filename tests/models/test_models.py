@@ -151,7 +151,7 @@ def test_replay_refuses_broken_files(tmp_path: Path, content: bytes, message: st
 
 
 def test_replay_of_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot read"):
+    with pytest.raises(ModelError, match="no file of stored answers"):
         load_engine("replay", str(tmp_path / "none.jsonl"))
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -119,10 +120,16 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(
 ) -> None:
     rng = random.Random(seed)
     stopped = 0
-    while _forked(images, _at(rng.randint(1, 40), images.parent / "out", act)) == code:
-        stopped += 1
-        assert stopped < 20, "it never comes to its end"
-    assert stopped >= 1
+    for _ in range(20):
+        ended = _forked(images, _at(rng.randint(1, 40), images.parent / "out", act))
+        assert ended in (code, DONE)
+        stopped += ended == code
+        if ended == DONE and stopped:
+            break
+        if ended == DONE:  # it was over before that file, or an interrupt fell into a clean-up: once more
+            shutil.rmtree(images.parent / "out")
+    else:
+        pytest.fail("it never comes to its end")
     _check(images)
 
 

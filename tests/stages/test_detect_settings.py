@@ -131,7 +131,7 @@ def test_the_report_says_how_verdicts_were_drawn(images: Path) -> None:
 def test_the_report_says_under_which_licences(images: Path) -> None:
     engine = FakeEngine(model="Qwen/Qwen2.5-VL-3B-Instruct")
     engine.profile = dataclasses.replace(engine.profile, licence="Qwen Research")
-    config = _config(images, masks=True, mode="think")
+    config = _config(images, masks=True, mode="think", segmenter="grabcut")
     text = (detect.run(config, engine=engine).out / "report.html").read_text(encoding="utf-8")
     assert "<dd>model: Qwen Research; masks: Apache-2.0 (OpenCV, no weights)</dd>" in text
     detect.run(dataclasses.replace(config, overwrite=True), engine=FakeEngine(model="tiny"))

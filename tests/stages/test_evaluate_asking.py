@@ -335,7 +335,7 @@ def test_half_a_character_is_kept_as_text(world: World) -> None:
 
 
 def test_masks_are_drawn_in_predicted_boxes(world: World) -> None:
-    pytest.importorskip("cv2")
+    pytest.importorskip("torch")
     write_records(world.data, [yes_no("a", SCRATCH), yes_no("b"), yes_no("c")])
     result = world.run(FakeEngine({"b": NORMAL}, default=BAD), "detection", masks=True)
     found = list(read_records(result.out / "masks.jsonl", MaskRecord))
@@ -345,8 +345,8 @@ def test_masks_are_drawn_in_predicted_boxes(world: World) -> None:
     mask = rle.decode(rle.parse(drawn.mask_rle))
     assert mask.shape == (100, 200)
     assert mask.sum() == drawn.area_px
-    assert world.run_file()["masks"] == "grabcut"
-    with pytest.raises(UsageError, match=r"with the masks of grabcut, this run's is no segmenter"):
+    assert world.run_file()["masks"] == "tiny-sam2"
+    with pytest.raises(UsageError, match=r"with the masks of tiny-sam2, this run's is no segmenter"):
         world.run(FakeEngine(), "detection")
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from iadr1 import leaks
 from iadr1.config import PrepareConfig
 from iadr1.datasets.synthetic import CATEGORIES
-from iadr1.errors import DataError, OutputError, UsageError
+from iadr1.errors import OutputError, UsageError
 from iadr1.images import file_sha256
 from iadr1.records import Sample, meta_path, read_records, resolve_root
 from iadr1.stages.prepare import run
@@ -282,16 +282,15 @@ def test_an_own_file_is_written_again_and_a_foreign_one_is_not(mvtec: PrepareCon
         run(mvtec)
 
 
-def test_a_broken_set_leaves_no_file(mvtec: PrepareConfig) -> None:
+def test_a_broken_mask_is_named_and_the_rest_goes_on(mvtec: PrepareConfig) -> None:
     assert mvtec.out is not None
     assert mvtec.root is not None
-    # Found only after the first samples were made.
+    whole = run(mvtec).records[mvtec.out]
     (mvtec.root / "wood/ground_truth/cut/000_mask.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"000_mask\.png"):
-        run(mvtec)
-    assert not mvtec.out.exists()
-    # Only what was learned about the sound files stays, for the next run.
-    assert [path.name for path in mvtec.out.parent.iterdir()] == [".mvtec.facts.json"]
+    summary = run(mvtec)
+    assert [why for why in summary.broken.items() if "000_mask.png" in str(why)], summary.broken
+    assert summary.records[mvtec.out] == whole - 1
+    assert len(list(read_records(mvtec.out, Sample))) == whole - 1
 
 
 def test_the_seed_reaches_the_sources_that_draw(world: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_recipe_becomes_the_settings_of_its_command(tmp_path: Path) -> None:
         (
             "steps: 3\n",
             "the recipe does not say its stage (add a line 'stage: ...' with one of model new, pretrain, ground, sft, "
-            "train)",
+            "train, train-segmenter)",
         ),
         ("stage: eval\n", "the recipe says stage: eval"),
         ("stage: 3\n", "the recipe says stage: 3"),

@@ -131,7 +131,8 @@ def _check(config: EvalConfig) -> None:
         value = getattr(config, field.name)
         if field.name not in _READ and value != field.default:
             name = field.name.replace("_", "-")
-            raise UsageError(f"--{name} {value!r} would not be read: 'eval masks' asks no model")
+            given = name if value is True else f"{name} {value!r}"
+            raise UsageError(f"--{given} would not be read: 'eval masks' asks no model")
     if config.limit is not None and config.limit < 1:
         raise UsageError(f"limit is {config.limit}, it must be at least 1")
     if config.seed < 0:
