@@ -109,7 +109,8 @@ def test_a_killed_run_ends_at_the_weights_of_a_straight_one(finished: Path, data
     # In float16; two processes may share a sum among different numbers of threads.
     assert all(np.allclose(straight[name], resumed[name], rtol=0, atol=1e-3) for name in straight)
     for ours, theirs in zip(_log(tmp_path), _log(finished), strict=True):
-        assert (ours.step, ours.loss) == (theirs.step, pytest.approx(theirs.loss, abs=1e-3))
+        assert ours.step == theirs.step
+        assert ours.loss == pytest.approx(theirs.loss, abs=1e-3)
 
 
 def test_a_folder_of_other_settings_or_data_is_left_alone(finished: Path, data: Path, tmp_path: Path) -> None:
