@@ -13,7 +13,19 @@ import iadr1
 
 PACKAGE = Path(iadr1.__file__).parent
 
-L0 = {"errors", "atomic", "records", "jsonl", "geometry", "images", "parallel", "licences", "rle", "spreadsheet"}
+L0 = {
+    "errors",
+    "atomic",
+    "locks",
+    "records",
+    "jsonl",
+    "geometry",
+    "images",
+    "parallel",
+    "licences",
+    "rle",
+    "spreadsheet",
+}
 L1 = {"prompts", "config", "provenance", "leaks", "published", "protocols"}
 L2 = {"rewards", "datasets", "metrics", "models", "masks", "reports", "exports"}
 BELOW = {

@@ -70,6 +70,8 @@ def licence_of(choice: str) -> str:
     """The licence of what draws the masks, as far as its name says; Meta's SAM 2 models are under Apache-2.0."""
     if choice == "grabcut":
         return "Apache-2.0 (OpenCV, no weights)"
+    if choice == "tiny-sam2":
+        return "part of iadr1; learned in part from photos whose set states no licence"
     return "Apache-2.0" if choice == "sam2" or choice.startswith("facebook/sam2") else "see the model card"
 
 

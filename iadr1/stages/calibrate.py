@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -203,7 +202,7 @@ def _calibration(
         undecided_anomalies=undecided(scores.anomalies),
         recall_interval_95=metrics.clopper_pearson(recognised, len(scores.anomalies)) if scores.anomalies else None,
         model=model,
-        **dataclasses.asdict(way),
+        **way.model_dump(),
         scores=scores,
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         iadr1=iadr1.__version__,

@@ -281,7 +281,7 @@ def test_a_reference_that_two_photos_share_makes_no_pairs(good: Path) -> None:
 def test_another_question_is_named(good: Path) -> None:
     path = calibrate.run(_config(good), engine=ByName()).out
     with pytest.raises(UsageError, match=r"another question or overlap of tiles: \w{16}, here other"):
-        read_calibration(path, dataclasses.replace(_way(), digest="other"))
+        read_calibration(path, _way().model_copy(update={"digest": "other"}))
 
 
 def _way() -> Way:

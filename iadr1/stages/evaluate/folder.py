@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from iadr1.errors import DataError, OutputError, UsageError
+from iadr1.locks import lock
 from iadr1.models import Engine, Profile
 from iadr1.records import Prediction, RecordWriter, done_keys, read_records, write_records
 from iadr1.stages.evaluate.asking import Asker, Batch
@@ -92,19 +92,10 @@ def locked(out: Path) -> Iterator[None]:
         UsageError: Another process is at it.
         OutputError: The folder cannot be written to.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("a", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(out), hint=_OTHER) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            hint = f"wait for it, or {_OTHER}"
-            raise UsageError("another process is evaluating in this folder", where=str(out), hint=hint) from error
-        except OSError:
-            pass  # a file system without locks: nothing can be known
+    held = lock(
+        out, busy="another process is evaluating in this folder", busy_hint=f"wait for it, or {_OTHER}", hint=_OTHER
+    )
+    with held or nullcontext():
         yield
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +24,7 @@ Interval = tuple[float, float]
 _AGAIN = "run 'iadr1 calibrate' again with the settings of this run"
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(Record):
     """All that a score depends on besides the photo; a calibration is for one such way only.
 
     Attributes:
@@ -86,12 +84,12 @@ class Scores(Record):
     anomalies: tuple[float, ...] = ()
 
 
-class Calibration(Record):
+class Calibration(Way):
     """A threshold for a budget of false alarms; see `iadr1.metrics.calibration` for how the figures are found.
 
     `band` is the uncertain range of scores, both ends included. `fpr_interval_95` is Clopper-Pearson's of
-    `false_alarms` among `normals`, `true_fpr_interval_95` that of the rate on new photos. The fields from `fingerprint`
-    to `digest` are those of `Way`.
+    `false_alarms` among `normals`, `true_fpr_interval_95` that of the rate on new photos. It holds for the `Way`
+    whose fields it has.
     """
 
     version: Literal[2] = 2
@@ -109,15 +107,6 @@ class Calibration(Record):
     undecided_anomalies: int = 0
     recall_interval_95: Interval | None = None
     model: str
-    fingerprint: str
-    engine: str
-    dtype: str
-    sizes: str
-    shots: int
-    tiles: str
-    references: str
-    paired: bool
-    digest: str
     scores: Scores
     created: str = ""
     iadr1: str = ""

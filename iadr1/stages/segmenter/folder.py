@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from iadr1.config import SegmenterConfig
-from iadr1.errors import DataError, OutputError, UsageError
+from iadr1.errors import DataError, UsageError
+from iadr1.locks import lock
 from iadr1.provenance import describe, digest, plain, write_run
+from iadr1.stages.training.folder import BUSY
 
 STATE = "state.pt"
 """Weights, their average and the optimiser's state; replaced as a whole."""
@@ -28,20 +29,8 @@ def claimed(config: SegmenterConfig) -> Iterator[dict[str, Any]]:
         OutputError: `config.out` is not a folder, or cannot be written to.
     """
     info = _description(config)
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        lock = (config.out / ".lock").open("a", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(config.out)) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                "another process is training in this folder",
-                where=str(config.out),
-                hint="wait for it, or choose another --out",
-            ) from error
+    held = lock(config.out, busy=BUSY, busy_hint="wait for it, or choose another --out")
+    with held or nullcontext():
         earlier = _earlier(config, info)
         if earlier is None:
             write_run(config.out, info)

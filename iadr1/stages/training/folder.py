@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,7 +15,8 @@ from pydantic import ConfigDict
 
 from iadr1.atomic import write_text_atomic
 from iadr1.config import RunConfig, TrainingConfig
-from iadr1.errors import DataError, OutputError, UsageError
+from iadr1.errors import DataError, UsageError
+from iadr1.locks import LOCK, lock
 from iadr1.provenance import describe, digest, plain, write_run
 from iadr1.records import Record, RecordWriter, read_records, write_records
 from iadr1.stages.training import processes
@@ -34,6 +33,7 @@ class Step(Record):
 
 E = TypeVar("E", bound=Step)
 
+BUSY = "another process is training in this folder"
 MARKER = "iadr1.json"
 """Written into a checkpoint once it is whole; a checkpoint without it was cut off by a kill."""
 
@@ -183,33 +183,25 @@ def _plural(processes: int) -> str:
 
 
 _LOCKS: dict[tuple[int, int], TextIO] = {}
-"""Locks this process holds, by device and inode; the system lets go of them when it ends, however it ends."""
+"""Locks this process holds until it ends, by device and inode of their files."""
 
 
 def _lock(out: Path) -> None:
     """Keep other processes out of a run's folder: two that write into it would spoil each other's checkpoints."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("a", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(out)) from error
-    status = os.fstat(file.fileno())
-    key = (status.st_dev, status.st_ino)
-    if key in _LOCKS:
-        file.close()
+    if _file_id(out / LOCK) in _LOCKS:
         return
+    held = lock(out, busy=BUSY, busy_hint="wait for it, or choose another --out")
+    if held is not None and (key := _file_id(out / LOCK)) is not None:
+        _LOCKS[key] = held
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None where there is no such file."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise UsageError(
-            "another process is training in this folder", where=str(out), hint="wait for it, or choose another --out"
-        ) from error
+        status = path.stat()
     except OSError:
-        # A file system without locks: nothing can be known.
-        file.close()
-        return
-    _LOCKS[key] = file
+        return None
+    return status.st_dev, status.st_ino
 
 
 _CHECKPOINT = re.compile(r"checkpoint-\d+")

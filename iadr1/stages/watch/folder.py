@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from iadr1.errors import OutputError, UsageError
+from iadr1.locks import lock
 from iadr1.stages.watch.journal import RECORDS
 
 RUN = "run.json"
@@ -25,22 +25,14 @@ def locked(out: Path) -> Iterator[None]:
         UsageError: Another process holds it.
         OutputError: The folder cannot be written to, or its file system has no locks.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("a", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror}", where=str(out), hint=_OTHER) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError("another process is watching into this folder", where=str(out), hint=_OTHER) from error
-        except OSError as error:
-            raise OutputError(
-                f"the file system has no locks ({error.strerror}), so a second watcher could not be kept out",
-                where=str(out),
-                hint="name a folder on a local disk with --out",
-            ) from error
+    held = lock(out, busy="another process is watching into this folder", busy_hint=_OTHER, hint=_OTHER)
+    if held is None:
+        raise OutputError(
+            "the file system has no locks, so a second watcher could not be kept out",
+            where=str(out),
+            hint="name a folder on a local disk with --out",
+        )
+    with held:
         yield
 
 
