@@ -16,7 +16,7 @@ from PIL import Image
 from iadr1.datasets.synthetic.tree import HELD_OUT, MVTEC_SEEDS, half_held_out, plan
 from iadr1.errors import ModelError
 from iadr1.geometry import Box, clip_box
-from iadr1.masks import TINY, Segmenter, check_segmenter, clean, load_segmenter
+from iadr1.masks import TINY, Segmenter, check_segmenter, clean, licence_of, load_segmenter
 from iadr1.masks.base import filled_box
 
 SCENES = 60
@@ -102,3 +102,7 @@ def test_an_installation_without_its_weights_says_so(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("iadr1.masks.TINY", TINY / "nowhere")
     with pytest.raises(ModelError, match="the embedded segmenter 'tiny-sam2' has no weights"):
         load_segmenter("tiny-sam2")
+
+
+def test_its_licence_says_what_it_learned_from() -> None:
+    assert "no licence" in licence_of("tiny-sam2")
