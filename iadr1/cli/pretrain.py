@@ -55,5 +55,6 @@ def pretrain(
         terminal.say(f"this run is already finished: {summary.steps} steps (choose another --out to train again)")
     elif summary.resumed_from is not None:
         terminal.say(f"went on from step {summary.resumed_from}")
-    terminal.say(f"loss   {summary.loss:.3f} nats a token of the answers at the end, {summary.seconds:.0f} s")
+    whose = "nats a token of the answers" if config.vision_steps < config.steps else "of the vision tower"
+    terminal.say(f"loss   {summary.loss:.3f} {whose} at the end, {summary.seconds:.0f} s")
     terminal.say(f"model  {summary.model}")

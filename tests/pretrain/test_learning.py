@@ -95,14 +95,17 @@ def test_the_dense_loss_falls_to_nothing_where_the_heads_are_right(made: Any, mo
     rows = [row for row in range(16) if made.pictures.labels.token[row].any()][:4]
     turn = Turn(mirror=True, transpose=True)
     patch, cell, box = made._dense_labels(rows, turn)
-    offset = box - made._centres
+    places = made._places.expand(4, -1, -1)
     one_hot = [50.0 * torch.nn.functional.one_hot(part, len(made._weights)).float() for part in (patch, cell)]
     monkeypatch.setattr(made.heads.patch, "forward", lambda _: one_hot[0])
     monkeypatch.setattr(made.heads.cell, "forward", lambda _: one_hot[1])
-    monkeypatch.setattr(made.heads.box, "forward", lambda _: offset)
+    monkeypatch.setattr(made.heads.box, "forward", lambda _: box)
+    monkeypatch.setattr(made.heads.place, "forward", lambda _: places)
     features = torch.zeros(4, made.layout.tokens**2, 8)
     assert made._dense_loss(features, features, rows, turn).item() < 1e-5
     assert made._dense_loss(features, features, rows, Turn()).item() > 0.1
+    monkeypatch.setattr(made.heads.place, "forward", lambda _: places.flip(-1))
+    assert made._dense_loss(features, features, rows, turn).item() > 0.1
 
 
 def test_a_step_depends_on_its_own_chance_alone(made: Any) -> None:

@@ -18,13 +18,17 @@ from iadr1.stages.pretrain.scenes import Scenes
 
 _NORMAL_WEIGHT = 0.35
 """Weight of "no defect" among the dense labels, since most patches have none."""
-_BOX_WEIGHT = 4.0
+_BOX_WEIGHT = _PLACE_WEIGHT = 4.0
 _PARTS = 4
 """Parts that the lessons of a step are run in, sorted by length, so that little is padded."""
 
 
 class DenseHeads(nn.Module):
-    """Heads that are thrown away: defect type of each patch, defect type and box of each token.
+    """Heads that are thrown away: defect type of each patch; defect type, box and place of each token.
+
+    Box and place count from the image's corner, not from the token: rotary positions tell a token only where others are
+    relative to it, and the language model, which has to write absolute coordinates, cannot make up for that
+    (docs/log.md).
 
     Args:
         vision: Width of the vision tower.
@@ -35,7 +39,7 @@ class DenseHeads(nn.Module):
     def __init__(self, vision: int, text: int, types: int) -> None:
         super().__init__()
         self.patch, self.cell = nn.Linear(vision, types + 1), nn.Linear(text, types + 1)
-        self.box = nn.Linear(text, 4)
+        self.box, self.place = nn.Linear(text, 4), nn.Linear(text, 2)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Learner:
         self._weights = torch.tensor([_NORMAL_WEIGHT] + [1.0] * types)
         middle = (torch.arange(layout.tokens) + 0.5) / layout.tokens
         y, x = torch.meshgrid(middle, middle, indexing="ij")
-        self._centres = torch.stack([x, y, x, y], -1).view(1, layout.tokens**2, 4)
+        self._places = torch.stack([x, y], -1).view(1, layout.tokens**2, 2)
         self._slot = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
         self._pad = processor.tokenizer.pad_token_id
         self._with_reference = np.flatnonzero(pictures.reference_of >= 0)
@@ -140,11 +144,9 @@ class Learner:
         patch, cell, box = self._dense_labels(rows, turn)
         loss = F.cross_entropy(self.heads.patch(patches).float().flatten(0, 2), patch.flatten(), self._weights)
         loss = loss + F.cross_entropy(self.heads.cell(tokens).float().flatten(0, 1), cell.flatten(), self._weights)
+        loss = loss + _PLACE_WEIGHT * _distance(self.heads.place(tokens), self._places.expand(len(rows), -1, -1))
         hit = cell > 0
-        if hit.any():
-            offset = (box - self._centres)[hit]
-            loss = loss + _BOX_WEIGHT * F.smooth_l1_loss(self.heads.box(tokens).float()[hit], offset, beta=0.05)
-        return loss
+        return loss + _BOX_WEIGHT * _distance(self.heads.box(tokens)[hit], box[hit]) if hit.any() else loss
 
     def _dense_labels(self, rows: list[int], turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
         labels, n, m = self.pictures.labels, self.layout.tokens, self.layout.merge
@@ -224,6 +226,10 @@ def _tint(pixels: Pixels, rng: random.Random) -> Pixels:
     channels = noise.permutation(3)
     changed: Pixels = np.clip(pixels[..., channels] * gain + offset, 0, 255).astype(np.uint8)
     return changed
+
+
+def _distance(said: Tensor, true: Tensor) -> Tensor:
+    return F.smooth_l1_loss(said.float(), true, beta=0.05)
 
 
 def _item(loss: Tensor | None) -> float | None:
