@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from iadr1.errors import DataError, UsageError
 from iadr1.exports.annotations import (
@@ -91,12 +92,16 @@ def run(plan: Export, *, progress: Progress | None = None) -> ExportSummary:
     fmt = find_format(plan.fmt)
     file = plan.file / RECORDS if plan.file.is_dir() else plan.file
     _check(plan, fmt, file)
-    reading = _Reading(plan, fmt, file, progress or (lambda name, done, total: None))
+    made_by = _run_of(file)
+    report = progress or (lambda name, done, total: None)
+    reading = _Reading(plan, fmt, file, report, watched=made_by.get("command") == "watch")
     survey = reading.survey()
     if not fmt.suffix:
         claim_folder(plan.out, _key(plan, file))
     job = Job(plan.out, reading.entries, tuple(sorted(survey.labels)), survey.photos.total())
     lines = fmt.write(job)
+    if made_by.get("command") == "detect" and "counts" not in made_by:
+        lines += ("the run has not finished: photos it has not come to are missing (the same `iadr1 detect` goes on)",)
     return ExportSummary(dict(survey.photos), survey.defects, dict(survey.left_out), lines)
 
 
@@ -119,16 +124,19 @@ def _check(plan: Export, fmt: AnnotationFormat, file: Path) -> None:
         raise UsageError(f"--min-score is {plan.min_score}, a score is within 0..1")
 
 
-def _is_watched(file: Path) -> bool:
-    """Whether records are those of `iadr1 watch`, where a name is a file that may be overwritten."""
+def _run_of(file: Path) -> dict[str, Any]:
+    """How the records were made; nothing where they lie alone. `detect` adds its counts when it has finished.
+
+    With `iadr1 watch` a name is a file that may be overwritten, so that a photo may have several records.
+    """
     run = file.with_name(RUN)
     try:
         found = json.loads(run.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return False
+        return {}
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read: {error}", where=str(run), hint="it says how the records were made") from error
-    return isinstance(found, dict) and found.get("command") == "watch"
+    return found if isinstance(found, dict) else {}
 
 
 def _key(plan: Export, file: Path) -> dict[str, str]:
@@ -139,10 +147,10 @@ def _key(plan: Export, file: Path) -> dict[str, str]:
 class _Reading:
     """The records of a file, read as often as a format needs, with the same ones chosen each time."""
 
-    def __init__(self, plan: Export, fmt: AnnotationFormat, file: Path, report: Progress) -> None:
+    def __init__(self, plan: Export, fmt: AnnotationFormat, file: Path, report: Progress, *, watched: bool) -> None:
         self._plan, self._fmt, self._file, self._report = plan, fmt, file, report
         self._lines: int | None = None
-        self._last = self._last_of_each() if _is_watched(file) else None
+        self._last = self._last_of_each() if watched else None
 
     def _last_of_each(self) -> dict[str, int]:
         """The line of each photo's last record, which is the one that counts where photos are overwritten."""

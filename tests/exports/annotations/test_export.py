@@ -220,6 +220,16 @@ def test_only_a_watcher_overwrites(tmp_path: Path) -> None:
         run.export("coco", tmp_path / "c.json")
 
 
+@pytest.mark.parametrize(
+    ("told", "unfinished"),
+    [('{"command": "detect"}', True), ('{"command": "detect", "counts": {}}', False), ('{"command": "watch"}', False)],
+)
+def test_a_run_that_has_not_finished_is_said_to_be_so(run: Run, tmp_path: Path, told: str, unfinished: bool) -> None:
+    (run.folder / "run.json").write_text(told, encoding="utf-8")
+    summary = run.export("coco", tmp_path / "c.json")
+    assert any("has not finished" in line for line in summary.lines) is unfinished
+
+
 def test_a_watcher_may_add_records_while_they_are_exported(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     (run.folder / "run.json").write_text('{"command": "watch"}', encoding="utf-8")
     checks = reading.read_entry
