@@ -18,7 +18,9 @@ from iadr1.stages.pretrain.scenes import Scenes
 
 _NORMAL_WEIGHT = 0.35
 """Weight of "no defect" among the dense labels, since most patches have none."""
-_BOX_WEIGHT = _PLACE_WEIGHT = 4.0
+_PLACE_WEIGHT = 4.0
+_BIN_PX = 5
+"""Pixels of the input that a class of a box's side spans: half a decade, since the answers are decimal digits."""
 _PARTS = 4
 """Parts that the lessons of a step are run in, sorted by length, so that little is padded."""
 
@@ -27,19 +29,20 @@ class DenseHeads(nn.Module):
     """Heads that are thrown away: defect type of each patch; defect type, box and place of each token.
 
     Box and place count from the image's corner, not from the token: rotary positions tell a token only where others are
-    relative to it, and the language model, which has to write absolute coordinates, cannot make up for that
-    (docs/log.md).
+    relative to it, and the language model, which has to write absolute coordinates, cannot make up for that. A side of
+    the box is a class, not a number: digits are read off classes at once (docs/log.md).
 
     Args:
         vision: Width of the vision tower.
         text: Width of the language model.
         types: Defect types, without "none".
+        bins: Classes of each side of a box.
     """
 
-    def __init__(self, vision: int, text: int, types: int) -> None:
+    def __init__(self, vision: int, text: int, *, types: int, bins: int) -> None:
         super().__init__()
         self.patch, self.cell = nn.Linear(vision, types + 1), nn.Linear(text, types + 1)
-        self.box, self.place = nn.Linear(text, 4), nn.Linear(text, 2)
+        self.box, self.place = nn.Linear(text, 4 * bins), nn.Linear(text, 2)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Learner:
         self.model, self.processor, self.layout = model, processor, layout
         self.scenes, self.pictures, self.lessons, self.batch = scenes, pictures, lessons, batch
         config, types = model.config, len(pictures.labels.types)
-        self.heads = DenseHeads(config.vision_config.hidden_size, config.text_config.hidden_size, types)
+        self._bins = (torch.arange(0, layout.side, _BIN_PX) + _BIN_PX / 2) / layout.side
+        self.heads = DenseHeads(
+            config.vision_config.hidden_size, config.text_config.hidden_size, types=types, bins=len(self._bins)
+        )
         self._weights = torch.tensor([_NORMAL_WEIGHT] + [1.0] * types)
         middle = (torch.arange(layout.tokens) + 0.5) / layout.tokens
         y, x = torch.meshgrid(middle, middle, indexing="ij")
@@ -144,9 +150,16 @@ class Learner:
         patch, cell, box = self._dense_labels(rows, turn)
         loss = F.cross_entropy(self.heads.patch(patches).float().flatten(0, 2), patch.flatten(), self._weights)
         loss = loss + F.cross_entropy(self.heads.cell(tokens).float().flatten(0, 1), cell.flatten(), self._weights)
-        loss = loss + _PLACE_WEIGHT * _distance(self.heads.place(tokens), self._places.expand(len(rows), -1, -1))
+        places = self._places.expand(len(rows), -1, -1)
+        loss = loss + _PLACE_WEIGHT * F.smooth_l1_loss(self.heads.place(tokens).float(), places, beta=0.05)
         hit = cell > 0
-        return loss + _BOX_WEIGHT * _distance(self.heads.box(tokens)[hit], box[hit]) if hit.any() else loss
+        return loss + self._sides_loss(self.heads.box(tokens)[hit], box[hit]) if hit.any() else loss
+
+    def _sides_loss(self, said: Tensor, true: Tensor) -> Tensor:
+        """Cross-entropy of the sides, (N, 4 * bins) against (N, 4) in 0..1; neighbours share what is between."""
+        width = _BIN_PX / self.layout.side
+        wanted = F.softmax(-((self._bins - true.unsqueeze(-1)) ** 2) / (2 * width**2), -1)
+        return F.cross_entropy(said.float().view(-1, len(self._bins)), wanted.view(-1, len(self._bins)))
 
     def _dense_labels(self, rows: list[int], turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
         labels, n, m = self.pictures.labels, self.layout.tokens, self.layout.merge
@@ -226,10 +239,6 @@ def _tint(pixels: Pixels, rng: random.Random) -> Pixels:
     channels = noise.permutation(3)
     changed: Pixels = np.clip(pixels[..., channels] * gain + offset, 0, 255).astype(np.uint8)
     return changed
-
-
-def _distance(said: Tensor, true: Tensor) -> Tensor:
-    return F.smooth_l1_loss(said.float(), true, beta=0.05)
 
 
 def _item(loss: Tensor | None) -> float | None:
