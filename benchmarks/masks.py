@@ -9,6 +9,9 @@ itself), or a folder or hub id of a SAM 2 model. Every box is the true one with 
 box's width or height, as a model's boxes are never exact; the same boxes for every segmenter. Masks go through the
 clean-up chain, as in `iadr1 detect`. The truth of a defect is the part of its mask that lies in its true box.
 
+What is measured is what `iadr1 eval masks` measures: truth, moved boxes and IoU are its functions. Here one stream of
+random numbers draws the defects and then moves their boxes, and photos of one tile are drawn together.
+
 Intervals are 95 % bootstrap intervals, drawn by photo, or by tile where several photos show one. The last segmenter is
 compared with each other one on the same boxes. Times include the clean-up, and exclude one photo before the clock is
 started.
@@ -32,30 +35,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from iadr1 import rle
 from iadr1.atomic import write_text_atomic
 from iadr1.datasets.magnetic_tile import tile_groups
 from iadr1.errors import Iadr1Error, UsageError
-from iadr1.geometry import Box, box_mask, clip_box
-from iadr1.images import open_image, open_mask
-from iadr1.masks import MaskResult, Segmenter, clean, load_segmenter
-from iadr1.masks.base import filled_box
+from iadr1.geometry import Box
+from iadr1.images import open_image
+from iadr1.masks import Segmenter, clean, load_segmenter
 from iadr1.records import Defect, Sample, read_records, resolve_root
+from iadr1.stages.evaluate.segmentation import PlainBox, iou, moved, own_mask
 
-JITTER = 0.15
 RESAMPLES = 2000
-
-
-class PlainBox:
-    """The segmenter to beat: the box itself."""
-
-    name = "box"
-
-    def segment(self, image: Image.Image, boxes: Sequence[Box]) -> list[MaskResult]:
-        """The filled boxes."""
-        return [filled_box(box, image.size) for box in boxes]
 
 
 @dataclass(frozen=True)
@@ -69,26 +59,10 @@ class Case:
     box: Box
 
 
-def truth_of(defect: Defect, root: Path) -> NDArray[np.bool_] | None:
-    """The defect's own mask; None where it has none, or none of its pixels lie in its box."""
-    if defect.box is None:
-        return None
-    if defect.mask_rle is not None:
-        mask = rle.decode(rle.parse(defect.mask_rle))
-    elif defect.mask is not None:
-        mask = open_mask(root / defect.mask, threshold=defect.mask_threshold)
-    else:
-        return None
-    mask = mask & box_mask(defect.box, (mask.shape[1], mask.shape[0]))
+def truth_of(defect: Defect, box: Box, root: Path) -> NDArray[np.bool_] | None:
+    """The defect's own mask; None where none of its pixels lie in its box."""
+    mask = own_mask(defect, box, root)
     return mask if mask.any() else None
-
-
-def jittered(box: Box, rng: random.Random, image_wh: tuple[int, int]) -> Box:
-    """Each side moved by up to `JITTER` of the box's width or height, cut at the image's edge."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    x1, x2 = (x + rng.uniform(-JITTER, JITTER) * width for x in (box[0], box[2]))
-    y1, y2 = (y + rng.uniform(-JITTER, JITTER) * height for y in (box[1], box[3]))
-    return clip_box((x1, y1, x2, y2), image_wh) or box
 
 
 def cases_of(files: Sequence[Path], *, n: int, seed: int, held_out: bool = False) -> list[Case]:
@@ -113,10 +87,10 @@ def cases_of(files: Sequence[Path], *, n: int, seed: int, held_out: bool = False
     rng.shuffle(drawn)
     cases: list[Case] = []
     for (photo, box), defect in drawn:
-        truth = truth_of(defect, roots[photo])
+        truth = truth_of(defect, box, roots[photo])
         if truth is not None and len(cases) < n:
-            moved = jittered(box, rng, (truth.shape[1], truth.shape[0]))
-            cases.append(Case(photo, groups.get(str(photo), str(photo)), defect.type or "unnamed", truth, moved))
+            given = moved(box, rng, (truth.shape[1], truth.shape[0]))
+            cases.append(Case(photo, groups.get(str(photo), str(photo)), defect.type or "unnamed", truth, given))
     if not cases:
         raise UsageError("no defect with a box and a mask in the samples", hint="name files of anomalous samples")
     return sorted(cases, key=lambda case: case.photo)
@@ -152,7 +126,7 @@ def run(segmenter: Segmenter, cases: Sequence[Case]) -> Result:
         seconds += time.perf_counter() - started
         for case, result in zip(own, results, strict=True):
             filled += result.source == "box"
-            ious.append(float((result.mask & case.truth).sum() / (result.mask | case.truth).sum()))
+            ious.append(iou(result.mask, case.truth))
     return Result(np.array(ious), filled / len(cases), 1000 * seconds / len(cases))
 
 

@@ -9,9 +9,10 @@ every segmenter; `eval masks` with the true boxes; `export` in every format, eac
 and no drawn picture is in both halves, and a magnetic tile that serves as a reference is in neither.
 
 A good board is a template, and its reference is the same template (another one shows another piece of the board): with
-references DeepPCB's figures say how well a model sees that two pictures are equal. Figures with two rates are those of
-the score alone (above the threshold or not) and those of the verdict, where an undecided photo is neither found nor a
-false alarm. Intervals are 95 % bootstrap intervals over boards, tiles or drawn pictures.
+references DeepPCB's figures say how well a model sees that two pictures are equal. It is saved anew as PNG, since a
+file with the photo's own bytes is no reference. Figures with two rates are those of the score alone (above the
+threshold or not) and those of the verdict, where an undecided photo is neither found nor a false alarm. Intervals are
+95 % bootstrap intervals over boards, tiles or drawn pictures.
 
 Images a second are of the model alone, on the machine as loaded as it is. An answer that a set's earlier run got is
 not computed again, but counts with the time that it took.
@@ -42,6 +43,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
 from iadr1 import rle
 from iadr1.atomic import write_text_atomic
@@ -50,7 +52,7 @@ from iadr1.datasets.magnetic_tile import tile_groups
 from iadr1.errors import Iadr1Error, UsageError
 from iadr1.exports.annotations import FORMATS
 from iadr1.geometry import Box, box_mask
-from iadr1.images import open_mask
+from iadr1.images import open_image, open_mask
 from iadr1.metrics.boxes import match
 from iadr1.metrics.calibration import normals_needed
 from iadr1.metrics.quality import box_table, image_scores
@@ -228,8 +230,11 @@ def lay_out(name: str, plan: Plan) -> Laid:
         folder = laid.place / photo.side
         copy(root / image, (folder / verdict if photo.side == CALIBRATE else folder) / image)
         # DeepPCB's templates have no reference: see the module's docstring.
-        reference = (photo.sample.references or (photo.sample.image,))[0]
-        copy(root / reference, laid.place / "references" / image.with_suffix(PurePosixPath(reference).suffix))
+        if photo.sample.references:
+            reference = photo.sample.references[0]
+            copy(root / reference, laid.place / "references" / image.with_suffix(PurePosixPath(reference).suffix))
+        else:
+            save_anew(root / image, laid.place / "references" / image.with_suffix(".png"))
     for side in SIDES:
         write_records(laid.place / f"{side}.jsonl", [photo.sample for photo in laid.photos if photo.side == side])
     return laid
@@ -241,6 +246,17 @@ def copy(source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
         shutil.copyfile(source, part)
+        part.replace(target)
+
+
+def save_anew(source: Path, target: Path) -> None:
+    """Save a picture that is not there yet as PNG: the same pixels in other bytes; it appears whole."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        told = PngInfo()
+        told.add_text("Comment", "saved anew, to be shown as a reference of itself")  # other bytes than any PNG's
+        open_image(source).save(part, format="PNG", pnginfo=told)
         part.replace(target)
 
 

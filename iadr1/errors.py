@@ -32,7 +32,11 @@ class Iadr1Error(Exception):
 
 
 class UsageError(Iadr1Error):
-    """The command was called wrongly: unknown option value, missing folder, contradicting options; exit code 2."""
+    """The command was called wrongly: unknown option value, missing folder, contradicting options; exit code 2.
+
+    A message about a setting begins with its field's name, as in `batch_size is 0, it must be at least 1`: the command
+    line names the option in its place.
+    """
 
     exit_code = 2
 
@@ -72,6 +76,20 @@ class MissingExtraError(UsageError):
         super().__init__(
             f"{purpose} needs the package '{package}'", hint=f'install it with: pip install "iadr1[{extra}]"'
         )
+
+
+def no_effect(name: str, value: object, why: str) -> UsageError:
+    """The error about a setting that was given and that nothing would read.
+
+    Args:
+        name: Of the config's field.
+        value: What was given.
+        why: Why nothing reads it, or what is to be added so that something does.
+    """
+    dashed = name.replace("_", "-")
+    given = f"--{'' if value else 'no-'}{dashed}" if isinstance(value, bool) else f"--{dashed} {value}"
+    hint = "or leave it out" if "add --" in why else "leave it out"
+    return UsageError(f"{given} has no effect: {why}", hint=hint)
 
 
 def nearest(name: object, known: Collection[str], *, what: str = "known") -> str:

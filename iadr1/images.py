@@ -1,7 +1,7 @@
 """The one way to open an image and the one resize.
 
-Every image becomes an 8-bit RGB `PIL.Image` in the orientation its EXIF says; 16-bit data are scaled by
-percentiles, transparency is laid on white, CMYK and palettes are converted.
+Every image becomes an 8-bit RGB `PIL.Image` in the orientation its EXIF says; 16-bit and float data are scaled by
+percentiles (floats within 0..1 by 255), transparency is laid on white, CMYK and palettes are converted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -20,19 +21,31 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from iadr1.errors import ImageError, UsageError
 from iadr1.geometry import Size
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "PPM": (".pgm", ".ppm"),
+}
+"""What is read, as Pillow calls it, and the suffixes of its files. Pillow's other readers are never asked: some start
+other programs (EPS)."""
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS = 250_000_000
 """Largest image opened, in pixels: 250 MP needs about 1 GB once decoded, and twice that while it is being read."""
 DAMAGES = (
     *(OSError, SyntaxError, ValueError, struct.error, zlib.error),
-    *(ArithmeticError, LookupError, TypeError, AttributeError, EOFError),
+    *(ArithmeticError, LookupError, TypeError, AttributeError, EOFError, RuntimeError),
 )
 """What Pillow's readers raise where a file is not what it says: SyntaxError for broken PNG chunks, ValueError for
-broken TIFF tags, struct.error for broken EXIF ..."""
+broken TIFF tags, struct.error for broken EXIF, RuntimeError where a codec gives up ..."""
 _STRIP = 1 << 20
 """Pixels of a 16-bit or float image that are scaled at a time."""
 _SAMPLE = 1 << 22
@@ -47,28 +60,37 @@ def open_image(path: Path) -> Image.Image:
     """The image as 8-bit RGB in its EXIF orientation.
 
     Raises:
-        ImageError: Missing, unreadable, truncated, empty, not an image, or above `MAX_PIXELS`.
+        ImageError: Missing, unreadable, truncated, empty, of none of `FORMATS`, or above `MAX_PIXELS`.
     """
-    with _telling(path):
-        if path.stat().st_size == 0:
-            raise ImageError("the file is empty (0 bytes)", where=str(path))
-        with _open_bounded(path, name=path) as image:
-            return _upright_rgb(image)
+    with _opened(path, name=path) as image:
+        return _upright_rgb(image)
 
 
-def read_image(file: IO[bytes], *, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
+def read_image(file: IO[bytes], *, name: str) -> Image.Image:
     """As `open_image`, of a file that is open, for example an upload.
 
     Args:
-        file: Read from where it stands; stays open.
+        file: Read from its beginning; stays open.
         name: What it is called in errors.
-        formats: Pillow's names of the formats that are read; all where None.
 
     Raises:
-        ImageError: Unreadable, truncated, not an image, or above `MAX_PIXELS`.
+        ImageError: As `open_image`.
     """
-    with _telling(name), _open_bounded(file, name=name, formats=formats) as image:
+    with _opened(file, name=name) as image:
         return _upright_rgb(image)
+
+
+@contextlib.contextmanager
+def _opened(file: Path | IO[bytes], *, name: Path | str, what: str = "image") -> Iterator[Image.Image]:
+    """An image that is within the limits, not decoded yet; errors name it, also those that come when it is decoded."""
+    with _telling(name, what=what):
+        if isinstance(file, Path) and file.stat().st_size == 0:
+            raise ImageError("the file is empty (0 bytes)", where=str(name))
+        with Image.open(file, formats=tuple(FORMATS)) as image:
+            for told, (width, height) in (("", image.size), ("in tiles of ", tile_size(image))):
+                if width * height > MAX_PIXELS:
+                    raise _too_large(name, f"{told}{width}x{height} px, ")
+            yield image
 
 
 @contextlib.contextmanager
@@ -77,20 +99,12 @@ def _telling(where: Path | str, *, what: str = "image") -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read", where=str(where)) from error
+        hint = f"what is read: {', '.join(FORMATS)}"
+        raise ImageError("not an image that Pillow can read", where=str(where), hint=hint) from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(where, "") from error
     except DAMAGES as error:
         raise ImageError(f"cannot read the {what}: {_reason(error)}", where=str(where)) from error
-
-
-def _open_bounded(file: Path | IO[bytes], *, name: Path | str, formats: tuple[str, ...] | None = None) -> Image.Image:
-    try:
-        image = Image.open(file, formats=formats)
-    except Image.DecompressionBombError as error:
-        raise _too_large(name, "") from error
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise _too_large(name, f"{image.width}x{image.height} px, ")
-    return image
 
 
 def _too_large(name: Path | str, size: str) -> ImageError:
@@ -99,6 +113,35 @@ def _too_large(name: Path | str, size: str) -> ImageError:
         where=str(name),
         hint="scale it down or cut it into tiles",
     )
+
+
+def tile_size(image: Image.Image) -> Size:
+    """(width, height) of a TIFF's tiles, (0, 0) of what has none.
+
+    A tile is decoded as a whole and may be larger than its image. (The strips of a TIFF are cut at its last row.)
+
+    Args:
+        image: Opened and not decoded yet.
+
+    Raises:
+        SyntaxError, struct.error: Its directory is damaged.
+    """
+    if not isinstance(image, TiffImageFile) or image.fp is None:
+        return 0, 0
+    image.fp.seek(0)
+    head = image.fp.read(4)
+    order, big = "<" if head[:1] == b"I" else ">", 43 in head[2:]  # BigTIFF
+    entry, number = struct.Struct(order + ("HHQ8s" if big else "HHL4s")), struct.Struct(order + ("Q" if big else "H"))
+    image.fp.seek(image.tag_v2.offset)
+    (entries,) = number.unpack(image.fp.read(number.size))
+    sides, integers = {322: 0, 323: 0}, {3: "H", 4: "L"}
+    for tag, kind, _, value in entry.iter_unpack(image.fp.read(entry.size * min(entries, 1 << 16))):
+        if tag in sides:
+            if kind not in integers:
+                raise SyntaxError(f"TIFF tag {tag} is of type {kind}, neither SHORT nor LONG")
+            # An entry may be there twice, and readers differ in which one they take.
+            sides[tag] = max(sides[tag], *struct.unpack_from(order + integers[kind], value))
+    return sides[322], sides[323]
 
 
 def _reason(error: Exception) -> str:
@@ -122,7 +165,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_deep(image: Image.Image) -> Image.Image:
-    """16-bit and float data -> RGB between the 0.1 and 99.9 percentile; data already in 0..255 stay as they are."""
+    """16-bit and float data -> RGB between the 0.1 and 99.9 percentile; see `_deep_range`."""
     low, high = _deep_range(image)
     result = Image.new("RGB", image.size)
     for top, values in _strips(image):
@@ -140,12 +183,17 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
 
 
 def _deep_range(image: Image.Image) -> tuple[float, float]:
-    """The values that become black and white; percentiles of integers are exact, those of floats of a sample."""
+    """The values that become black and white; percentiles of integers are exact, those of floats of a sample.
+
+    0 and 255 where all lie within, and for floats that all lie within 0 and 1 these.
+    """
     least, most = math.inf, -math.inf
     for _, values in _strips(image):
         finite = values[np.isfinite(values)]
         if finite.size:
             least, most = min(least, float(finite.min())), max(most, float(finite.max()))
+    if image.mode == "F" and 0 <= least <= most <= 1:
+        return 0.0, 1.0
     if least >= 0 and most <= 255:  # also where nothing is finite
         return 0.0, 255.0
     if image.mode != "F" and most - least < 1 << 16:
@@ -177,7 +225,7 @@ def open_mask(path: Path, *, threshold: int = 0) -> NDArray[np.bool_]:
     Raises:
         ImageError: The file cannot be read.
     """
-    with _telling(path, what="mask"), _open_bounded(path, name=path) as image:
+    with _opened(path, name=path, what="mask") as image:
         values = np.asarray(ImageOps.exif_transpose(image))
     if values.ndim == 3:
         values = values[..., :3].max(axis=2)
@@ -191,7 +239,7 @@ def open_labels(path: Path) -> NDArray[np.int64]:
     Raises:
         ImageError: It cannot be read, is above `MAX_PIXELS`, or is a colour picture, which has no single value a pixel.
     """
-    with _telling(path, what="mask"), _open_bounded(path, name=path) as image:
+    with _opened(path, name=path, what="mask") as image:
         values = np.asarray(ImageOps.exif_transpose(image))
     if values.ndim == 3:
         if (values[..., :3] != values[..., :1]).any():
@@ -224,7 +272,7 @@ def find_images(place: Path, *, glob: str = "*") -> list[Path]:
     which masks or templates lie beside the photos.
 
     Raises:
-        UsageError: The place is missing or holds no file with an image suffix.
+        UsageError: The place is missing, holds no file with an image suffix, or a part of it cannot be read.
     """
     if place.is_file():
         return [place]
@@ -241,10 +289,21 @@ def find_images(place: Path, *, glob: str = "*") -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            yield path
+    errors: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=errors.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            try:
+                if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                    yield path
+            except OSError as error:
+                errors.append(error)
+    # What is gone since its folder was read is no loss; photos that nobody looks at would be one.
+    if left := [error for error in errors if not isinstance(error, FileNotFoundError)]:
+        told = "; ".join(f"{str(error.filename)!r}: {error.strerror}" for error in left[:3])
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        hint = "make it readable, or name a folder without it"
+        raise UsageError(f"cannot look for images in {told}{more}", hint=hint)
 
 
 def hash_and_size(path: Path) -> tuple[str, Size]:
@@ -257,8 +316,8 @@ def hash_and_size(path: Path) -> tuple[str, Size]:
         data = path.read_bytes()
         if not data:
             raise ImageError("the file is empty (0 bytes)", where=str(path))
-        with _open_bounded(BytesIO(data), name=path) as image:
-            size = _turned_size(image)
+    with _opened(BytesIO(data), name=path) as image:
+        size = _turned_size(image)
     return hashlib.sha256(data).hexdigest(), size
 
 
@@ -268,11 +327,8 @@ def image_size(path: Path) -> Size:
     Raises:
         ImageError: Missing, empty, not an image, or above `MAX_PIXELS`.
     """
-    with _telling(path):
-        if path.stat().st_size == 0:
-            raise ImageError("the file is empty (0 bytes)", where=str(path))
-        with _open_bounded(path, name=path) as image:
-            return _turned_size(image)
+    with _opened(path, name=path) as image:
+        return _turned_size(image)
 
 
 def _turned_size(image: Image.Image) -> Size:

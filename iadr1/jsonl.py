@@ -15,6 +15,11 @@ from iadr1.atomic import atomic
 from iadr1.errors import DataError, OutputError, UsageError
 
 
+def utf8(text: str) -> str:
+    """Text that can be written as UTF-8: half surrogates (odd file names, broken JSON escapes) become text."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class Record(BaseModel):
     """Base of all records: immutable, unknown keys refused."""
 

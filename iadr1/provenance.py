@@ -15,8 +15,10 @@ from typing import Any
 
 import iadr1
 from iadr1.atomic import write_text_atomic
+from iadr1.errors import DataError, Iadr1Error
 from iadr1.images import file_sha256
 
+RUN = "run.json"
 _PACKAGES = (
     "torch",
     "transformers",
@@ -75,9 +77,32 @@ def describe(
 
 def write_run(out: Path, info: Mapping[str, Any]) -> Path:
     """Write `run.json` into a run's folder, atomically."""
-    path = out / "run.json"
+    path = out / RUN
     write_text_atomic(path, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+def read_run(folder: Path, *, kind: type[Iadr1Error] = DataError, hint: str | None = None) -> dict[str, Any] | None:
+    """What the `run.json` of a run's folder says; None where it has none.
+
+    Args:
+        folder: The run's folder.
+        kind: The error where it cannot be read: UsageError where the folder was named to be written into.
+        hint: What to do then.
+
+    Raises:
+        Iadr1Error: Of this kind: it cannot be read, or is no JSON object.
+    """
+    path = folder / RUN
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise kind(f"cannot read: {error}", where=str(path), hint=hint) from error
+    if not isinstance(value, dict):
+        raise kind("not an object", where=str(path), hint=hint)
+    return value
 
 
 def _version(package: str) -> str | None:

@@ -5,19 +5,23 @@ The rule is OWASP's for CSV injection: https://owasp.org/www-community/attacks/C
 
 from __future__ import annotations
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_QUOTE = "'"
+import re
+
+_PIECE = r"(?:^|(?<=[;\t\r\n]))"
+"""Where a cell begins: at the start, and where a spreadsheet cuts that takes another separator or knows no quotes."""
+_FORMULA = r"(?='*[=+\-@\t\r\n])"
+_GUARD, _UNGUARD = re.compile(_PIECE + _FORMULA), re.compile(_PIECE + "'" + _FORMULA)
 
 
 def guard(text: str) -> str:
-    """A text as it may stand in a cell: with an apostrophe before it where it could be taken for a formula.
+    """A text as it may stand in a cell: with an apostrophe before each piece that could be taken for a formula.
 
-    One that already looks guarded gets an apostrophe as well, so that `unguard` gives every text back.
+    One that already looks guarded gets an apostrophe as well, so that `unguard` gives every text back. The script of
+    the report (`review.js`) has the same rule.
     """
-    return _QUOTE + text if text.lstrip(_QUOTE).startswith(_STARTS) else text
+    return _GUARD.sub("'", text)
 
 
 def unguard(text: str) -> str:
     """The text that `guard` was given."""
-    guarded = text.startswith(_QUOTE) and text.lstrip(_QUOTE).startswith(_STARTS)
-    return text[1:] if guarded else text
+    return _UNGUARD.sub("", text)

@@ -12,7 +12,10 @@ from iadr1.cli import terminal
 from iadr1.cli.options import SHOTS, check_suffix, option, server_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iadr1.stages.calibrate import CalibrateSummary
+    from iadr1.stages.inspection import Calibration
 
 EPILOG = (
     "Example: `iadr1 calibrate --normals good/ --fpr 0.05` writes calibration.json; `iadr1 detect parts/ --calibration "
@@ -36,6 +39,7 @@ def calibrate(
     references: Annotated[Path | None, option(_CONFIG, "references")] = None,
     shots: Annotated[int | None, option(_CONFIG, "shots", text=SHOTS)] = None,
     tiles: Annotated[str | None, option(_CONFIG, "tiles")] = None,
+    glob: Annotated[str, option(configs.DetectConfig, "glob")] = "*",
     batch_size: Annotated[int | None, option(_CONFIG, "batch_size")] = None,
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
@@ -49,43 +53,63 @@ def calibrate(
     Scores so near the threshold that other photos could have put them on the other side will be `undecided`.
     """
     given = locals()
+    pattern = given.pop("glob")  # of the photos' names, no setting of the scores
     config = configs.build(_CONFIG, given=given | given.pop("server"))
     check_suffix(config.out, ".json")
     from iadr1.stages import calibrate as stage
 
     with terminal.bar("scoring") as progress:
-        summary = stage.run(config, progress=progress)
+        summary = stage.run(config, progress=progress, on_note=terminal.note, glob=pattern)
     _print_summary(summary)
     if summary.errors:
         raise typer.Exit(1)
 
 
 def _print_summary(summary: CalibrateSummary) -> None:
+    from iadr1.stages.inspection.photos import told_left_out
+
     found = summary.calibration
     terminal.say(f"threshold  {found.threshold:.6g}, undecided from {found.band[0]:.6g} to {found.band[1]:.6g}")
     terminal.say(
         f"claim      at most {_percent(found.fpr_budget)} of good products are called anomalous, on average "
         f"({found.normals} normal photos, at least {found.normals_needed} needed)"
     )
+    terminal.say(f"normals    {_verdicts(found, found.scores.normals, 'normal')}")
     terminal.say(
-        f"normals    {found.false_alarms} of {found.normals} above it, {_range(found.fpr_interval_95)} "
-        f"(exact 95 %); new ones {_range(found.true_fpr_interval_95)}; {found.undecided_normals} undecided"
+        f"           above the threshold, undecided ones among them: {found.false_alarms}, "
+        f"{_range(found.fpr_interval_95)} (exact 95 %); new ones {_range(found.true_fpr_interval_95)}"
     )
     if found.recall_interval_95 is not None:
+        terminal.say(f"anomalies  {_verdicts(found, found.scores.anomalies, 'missed')}")
         terminal.say(
-            f"anomalies  {found.found} of {found.anomalies} above it, {_range(found.recall_interval_95)} (exact 95 %); "
-            f"{found.undecided_anomalies} undecided"
+            f"           above the threshold, undecided ones among them: {found.found}, "
+            f"{_range(found.recall_interval_95)} (exact 95 %)"
         )
-    for left_out in (summary.errors, summary.copies):
+    if summary.among_references:
+        terminal.say(
+            f"compared   {summary.among_references} of the photos are among the references themselves; they were "
+            "compared with the others"
+        )
+    damaged = tuple(f"reference {why}" for why in summary.damaged_references)
+    for left_out in (summary.errors, summary.copies, damaged):
         for why in left_out[:5]:
             terminal.say(f"left out   {why}")
         if len(left_out) > 5:
             terminal.say(f"left out   {len(left_out) - 5} more")
+    if told := told_left_out(summary.left_out):
+        terminal.say(told)
     terminal.say(f"wrote      {summary.out}")
     terminal.say(
         f"use        iadr1 detect PHOTOS --calibration {summary.out}, with the same model, engine, --dtype, "
         "--references, --shots and --tiles"
     )
+
+
+def _verdicts(found: Calibration, scores: Sequence[float], below: str) -> str:
+    """What `detect` calls the photos with these scores; adds up to all of them."""
+    counts = found.verdicts(scores)
+    parts = f"{counts['anomalous']} anomalous, {counts['undecided']} undecided, {counts['normal']} {below}"
+    return f"{len(scores)}: {parts}"
 
 
 def _percent(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
@@ -83,7 +84,7 @@ def detect(
     from iadr1.stages import detect as stage
 
     with terminal.bar("joining" if config.join else "looking") as progress:
-        summary = stage.run(config, progress=progress)
+        summary = stage.run(config, progress=progress, on_note=terminal.note)
     _print_summary(summary)
     if summary.errors:
         raise typer.Exit(1)
@@ -94,15 +95,9 @@ def _print_summary(summary: DetectSummary) -> None:
 
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in summary.counts.items())
     unread = f" ({summary.errors} could not be looked at)" if summary.errors else ""
-    terminal.say(f"{sum(summary.counts.values())} photos: {verdicts}{unread}")
-    if summary.joined:
-        terminal.say(f"joined  {summary.joined} shards")
-    if summary.skipped:
-        terminal.say(f"{summary.skipped} of them had a result from an earlier run")
-    if summary.without_reference:
-        terminal.say(f"{summary.without_reference} had no matching reference")
-    if summary.fewer_references:
-        terminal.say(f"{summary.fewer_references} had fewer references than --shots says")
+    terminal.say(f"{terminal.counted(sum(summary.counts.values()), 'photo')}: {verdicts}{unread}")
+    for line in (*_photos(summary), *_references(summary)):
+        terminal.say(line)
     if summary.no_score:
         terminal.say(f"no scores: {summary.no_score}")
     records = summary.out / "detections.jsonl"
@@ -117,6 +112,34 @@ def _print_summary(summary: DetectSummary) -> None:
             terminal.say(f"wrote   {summary.out / name}")
 
 
+def _photos(summary: DetectSummary) -> Iterator[str]:
+    """Where the photos come from, and which files are none."""
+    from iadr1.stages.inspection.photos import told_left_out
+
+    if summary.joined:
+        yield f"joined  {terminal.counted(summary.joined, 'shard')}"
+    if summary.skipped:
+        yield f"{summary.skipped} of them had a result from an earlier run"
+    if summary.gone:
+        what = "photo of an earlier run is" if summary.gone == 1 else "photos of earlier runs are"
+        yield f"{summary.gone} {what} not in the folder any more; what was found in it is kept"
+    if told := told_left_out(summary.left_out):
+        yield told
+
+
+def _references(summary: DetectSummary) -> Iterator[str]:
+    """What is to be known of the photos that others were compared with."""
+    for count, what in (
+        (summary.without_reference, "had no matching reference"),
+        (summary.fewer_references, "had fewer references than --shots says"),
+        (summary.among_references, "are among the references themselves and were compared with the others"),
+    ):
+        if count:
+            yield f"{count} {what}"
+    if damaged := summary.damaged_references:
+        yield f"{len(damaged)} of the references cannot be read and are left out, the first: {damaged[0]}"
+
+
 def _badness(record: Detection) -> tuple[float, int, int]:
     """Score first, then the number of defects and their area."""
     areas = [defect.area_px or 0 for defect in record.defects]
@@ -124,5 +147,11 @@ def _badness(record: Detection) -> tuple[float, int, int]:
 
 
 def _findings(record: Detection) -> str:
-    score = [f"score {record.score:.2f}"] if record.score is not None else []
+    score = [f"score {_digits(record.score)}"] if record.score is not None else []
     return ", ".join([*score, *dict.fromkeys(defect.label for defect in record.defects)])
+
+
+def _digits(score: float) -> str:
+    """Two digits behind the point where that is all there is, else six that count: a threshold may lie at .9999."""
+    short, long = f"{score:.2f}", f"{score:.6g}"
+    return short if float(short) == float(long) else long

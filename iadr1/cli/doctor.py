@@ -53,8 +53,8 @@ def doctor(
     config = configs.build(_CONFIG, given=given | given.pop("server"))
     from iadr1.stages import doctor as stage
 
-    with terminal.err.status("getting ready") as status:
-        report = stage.run(config, progress=lambda name: status.update(f"looking at: {name}"))
+    with terminal.status("getting ready") as tell:
+        report = stage.run(config, progress=lambda name: tell(f"looking at: {name}"))
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:

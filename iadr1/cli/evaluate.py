@@ -11,7 +11,7 @@ import typer
 from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.cli.options import key_values, option, server_options, split_words
-from iadr1.errors import UsageError
+from iadr1.errors import UsageError, no_effect
 
 if TYPE_CHECKING:
     from iadr1.stages.evaluate import EvalResult
@@ -120,6 +120,7 @@ def evaluate(
             config,
             progress=partial(show, "asking"),
             comparing=partial(show, "looking for leaks"),
+            on_note=terminal.note,
             resume=resume is not False,
         )
     _show(config, result)
@@ -129,8 +130,7 @@ def evaluate(
 
 def _check_resume(resume: bool | None, why: str) -> None:
     if resume is not None:
-        word = "--resume" if resume else "--no-resume"
-        raise UsageError(f"{word} would not be read: {why}")
+        raise no_effect("resume", resume, why)
 
 
 def _show_masks(result: MasksResult) -> None:

@@ -54,8 +54,9 @@ def export(
     with terminal.task_bars() as progress:
         summary = stage.run(plan, progress=progress)
     photos = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.photos.items()))
-    terminal.say(f"{out}: {sum(summary.photos.values())} photos ({photos}) with {summary.defects} defects for {fmt}")
+    count, defects = sum(summary.photos.values()), terminal.counted(summary.defects, "defect")
+    terminal.say(f"{out}: {terminal.counted(count, 'photo')} ({photos}) with {defects} for {fmt}")
     for reason, count in sorted(summary.left_out.items()):
-        terminal.say(f"left out {count} photos: {reason}")
+        terminal.say(f"left out {terminal.counted(count, 'photo')}: {reason}")
     for line in summary.lines:
         terminal.say(line)

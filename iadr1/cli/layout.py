@@ -1,4 +1,4 @@
-"""How the help of the commands is laid out: panels on a wide terminal, wrapped text on a narrow one."""
+"""The classes of all commands: help in panels or, on a narrow terminal, as wrapped text; settings named as typed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import textwrap
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from iadr1.cli.values import as_typed
+from iadr1.errors import UsageError
 
 WIDE = 110
 """Columns from which the panels have room for the longest option beside its text; below they cut long words."""
@@ -29,6 +32,14 @@ class Command(TyperCommand):
             super().format_help(ctx, formatter)
         finally:
             self.rich_markup_mode = mode
+
+    def invoke(self, ctx: Any) -> Any:
+        """What is wrong with a setting is told of the option it came from."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            error.message = as_typed(error.message, ctx)
+            raise
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Without panels: paragraphs are wrapped, the lines of a list stay lines."""

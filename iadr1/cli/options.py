@@ -42,7 +42,7 @@ _TEXTS: Mapping[str, str] = {
     "model": "`tiny` (embedded), a folder, or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct.",
     "engine": (
         "How the model is run: `local` (transformers, in this process), `server` (any OpenAI-compatible one), `vllm` "
-        "(in this process, where it is installed) or `replay` (answers from a file)."
+        "(in this process, where it is installed) or `replay` (answers from the JSONL file that --model names)."
     ),
     "protocol": "How questions are asked: a name of `iadr1 protocols ls` or a YAML file (default: the benchmark's).",
     "template": "Which normal images are shown: `random` or `similar` ones (default: the protocol's).",

@@ -31,7 +31,7 @@ EPILOG = (
     "https://mes.local/inspections --webhook-secret-env IADR1_SECRET --send bad`.\n\n"
     "To an MQTT broker: `MQTT_USER=... MQTT_PASSWORD=... iadr1 watch photos/ --mqtt mqtts://broker.local/line3`.\n\n"
     "Exit code: 0 ended by SIGTERM, --once or --max-photos, 1 it cannot go on or, with --once, a photo could not be "
-    "looked at, 2 called wrongly or another watcher writes into --out, 130 ended by Ctrl-C."
+    "looked at or a folder not be read, 2 called wrongly or another watcher writes into --out, 130 ended by Ctrl-C."
 )
 
 _CONFIG = configs.WatchConfig
@@ -129,7 +129,7 @@ def watch(
     _print_summary(summary)
     if signal.SIGINT in signals:
         raise typer.Exit(130)
-    if config.once and (summary.status.errors or summary.unanswered):
+    if config.once and (summary.status.errors or summary.unanswered or summary.unread):
         raise typer.Exit(1)
 
 
@@ -175,10 +175,12 @@ def _line(record: Detection) -> str:
 
 def _standing(status: Status) -> str:
     parts = [
-        f"{sum(status.counts.values())} photos",
+        terminal.counted(sum(status.counts.values()), "photo"),
         *(f"{count} {verdict}" for verdict, count in status.counts.items()),
     ]
-    parts += [f"{status.errors} errors"] * bool(status.errors) + [f"{status.waiting} waiting"] * bool(status.waiting)
+    parts += [terminal.counted(status.errors, "error")] * bool(status.errors) + [f"{status.waiting} waiting"] * bool(
+        status.waiting
+    )
     for kind, (counts, trouble) in status.sinks.items():
         parts.append(f"{kind} {counts.delivered} sent, {counts.waiting} to send{f' ({trouble})' if trouble else ''}")
     return ", ".join([*parts, *([status.trouble] if status.trouble else [])])
@@ -197,11 +199,13 @@ def _print_summary(summary: WatchSummary) -> None:
     status = summary.status
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in status.counts.items())
     unread = f" ({status.errors} could not be looked at)" if status.errors else ""
-    terminal.say(f"{sum(status.counts.values())} photos: {verdicts}{unread}")
+    terminal.say(f"{terminal.counted(sum(status.counts.values()), 'photo')}: {verdicts}{unread}")
     if summary.earlier:
         terminal.say(f"{summary.earlier} had a result from an earlier run")
     if summary.unanswered:
         terminal.say(f"{summary.unanswered} got no answer; the next run looks at them again")
+    for folder, reason in summary.unread.items():
+        terminal.say(f"{_plain(folder)}: cannot be read ({reason}), photos in it were not seen")
     for kind, (counts, trouble) in status.sinks.items():
         why = f", last: {_plain(trouble)}" if trouble and counts.waiting else ""
         left = f"; {counts.waiting} still to be sent, by the next run{why}" if counts.waiting else ""

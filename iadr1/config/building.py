@@ -15,6 +15,8 @@ from iadr1.errors import ConfigError, nearest
 
 C = TypeVar("C")
 
+_TYPES = {int: "a whole number", bool: "true or false", str: "text"}
+
 
 def build(
     kind: type[C], *, recipe: Path | None = None, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
@@ -62,6 +64,11 @@ def build(
 def _fields(kind: type) -> list[tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(kind)
     return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
+
+
+def dashed(name: str) -> str:
+    """A setting's name as the command line writes it, without the dashes before it."""
+    return name.replace("_", "-")
 
 
 def read_stage(recipe: Path) -> str | None:
@@ -126,5 +133,5 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         except ValueError as error:
             raise ConfigError(f"the key {key!r} needs a number, got {value!r}") from error
     if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
-        raise ConfigError(f"the key {key!r} needs {hint.__name__}, got {value!r}")
+        raise ConfigError(f"the key {key!r} needs {_TYPES.get(hint, hint.__name__)}, got {value!r}")
     return value

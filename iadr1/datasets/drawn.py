@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -77,14 +78,21 @@ def found_files(folder: Path, suffixes: Container[str]) -> list[Path]:
     """All files below a folder with one of the suffixes (lower-case), links that lead nowhere among them; sorted.
 
     Hidden ones are left out.
+
+    Raises:
+        DataError: A folder cannot be read: what lies in it would silently be missing.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and is_named_file(path)
-    )
+    errors: list[OSError] = []
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=errors.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(place, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in suffixes and is_named_file(path)]
+    if errors:
+        raise DataError(
+            f"cannot be read: {errors[0].strerror}", where=str(errors[0].filename), hint="make the folder readable"
+        )
+    return sorted(found)
 
 
 def path_in_set(name: object, *, base: str, root: Path, where: str) -> str:

@@ -33,7 +33,7 @@ from iadr1.datasets.layout import words, wrong_layout
 from iadr1.datasets.polygons import Shape, are_numbers, circle, ring
 from iadr1.errors import DataError
 from iadr1.geometry import Size
-from iadr1.images import IMAGE_SUFFIXES
+from iadr1.images import DAMAGES, IMAGE_SUFFIXES
 from iadr1.records import Sample
 
 Entry = Mapping[str, Any]
@@ -145,13 +145,13 @@ def _bitmap(text: object, points: list[list[float]], size: Size | None, where: s
         raise DataError("a mask needs imageWidth and imageHeight", where=where)
     x, y = round(points[0][0]), round(points[0][1])
     try:
-        with Image.open(BytesIO(base64.b64decode(str(text), validate=True))) as image:
+        with Image.open(BytesIO(base64.b64decode(str(text), validate=True)), formats=("PNG",)) as image:
             width, height = image.size
             # Before it is decoded: a small file may hold a vast picture.
             if width > size[0] or height > size[1]:
                 raise DataError(f"the mask is {width}x{height} px, its image {size[0]}x{size[1]} px", where=where)
             part = np.asarray(image.convert("L")) > 0
-    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (binascii.Error, Image.DecompressionBombError, *DAMAGES) as error:
         raise DataError(f"'mask' is not a PNG in base64: {error}", where=where) from error
     left, top = max(0, x), max(0, y)
     inside = part[top - y : max(0, size[1] - y), left - x : max(0, size[0] - x)]

@@ -60,6 +60,10 @@ _NORMAL_LABELS = NORMAL | {"normal_test", "0"}
 _DEFECT_LABELS = frozenset({"abnormal", "anomalous", "anomaly", "defect", "defective", "bad", "ng", "1"})
 _UNNAMED = "defect"
 _UNCLEAR = frozenset({"true", "false", "yes", "no", "nan", "none", "null"})
+_UNDECIDED = (
+    "say normal or abnormal, or take the row out; in a table of 'iadr1 export --format csv' it is empty where the "
+    "verdict is undecided: decide, or export with --only anomalous or --only normal"
+)
 _JPEG = frozenset({".jpg", ".jpeg"})
 
 
@@ -190,8 +194,11 @@ def _kind(cells: dict[str, str], where: str) -> str | None:
         raise DataError(f"label_index is {index!r}", where=where, hint="0 is normal, 1 defective")
     said = [label.lower() not in _NORMAL_LABELS] * bool(label) + [index.startswith("1")] * bool(index)
     if not said or len(set(said)) > 1:
-        fault = "no label" if not said else f"label {label!r} and label_index {index} contradict each other"
-        raise DataError(fault, where=where, hint="say normal or abnormal")
+        empty = " and ".join(name for name in ("label", "label_index") if name in cells)
+        fault = f"no label for {cells['image']!r}: {empty} is empty"
+        if said:
+            fault = f"label {label!r} and label_index {index} contradict each other"
+        raise DataError(fault, where=where, hint="say normal or abnormal" if said else _UNDECIDED)
     if not said[0]:
         if kind and kind.lower() not in NORMAL:
             raise DataError(f"a normal image has the type {kind!r}", where=where, hint="mend the label or the type")

@@ -43,7 +43,7 @@ def _load_grabcut(device: str) -> Segmenter:
 def _load_sam2(device: str) -> Segmenter:
     from iadr1.masks.sam2 import Sam2Segmenter
 
-    return Sam2Segmenter(SAM2_DEFAULT, device=device)
+    return Sam2Segmenter(SAM2_DEFAULT, device=device, name="sam2")
 
 
 def _load_tiny(device: str) -> Segmenter:
@@ -79,12 +79,18 @@ def check_segmenter(choice: str) -> None:
     """Make sure that a segmenter's name can be one, without loading it.
 
     Raises:
-        UsageError: It is neither a name of `SEGMENTERS`, nor a folder, nor a hub id.
+        UsageError: It is neither a name of `SEGMENTERS`, nor a folder of a model, nor a hub id.
     """
     if choice not in SEGMENTERS and Path(choice).is_file():
         raise UsageError(
             f"the segmenter {choice!r} is a file, not a folder",
             hint="a checkpoint of Meta becomes one with: iadr1 model convert-sam2 FILE --out FOLDER",
+        )
+    if choice not in SEGMENTERS and Path(choice).is_dir() and not (Path(choice) / "config.json").is_file():
+        raise UsageError(
+            f"the segmenter {choice!r} is a folder without a config.json",
+            hint="name the folder of a SAM 2 model in the transformers layout, which "
+            "'iadr1 model convert-sam2' and 'iadr1 train-segmenter' write",
         )
     if choice not in SEGMENTERS and not Path(choice).is_dir() and not _HUB_ID.fullmatch(choice):
         raise UsageError(

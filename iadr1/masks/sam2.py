@@ -179,7 +179,7 @@ class Sam2Segmenter:
             for (_, task, index, box), drawing, score in zip(chunk, logits, scores, strict=True):
                 mask = enlarge(drawing, box, view=task.view, image_wh=images[task.image].size, reach=self._reach)
                 if mask.any():  # else the filled box stands in
-                    yield (task.image, index), MaskResult(mask, float(score), "sam2")
+                    yield (task.image, index), MaskResult(mask, float(score), self.name)
 
     def _encode(self, views: Sequence[tuple[Image.Image, View]]) -> list[torch.Tensor]:
         """The feature levels of a batch of views, float32."""

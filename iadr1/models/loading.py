@@ -16,9 +16,10 @@ from transformers.utils import logging as hf_logging
 
 from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models import attention
+from iadr1.models.choices import check_device, check_dtype, no_cuda
+from iadr1.models.files import check_files
+from iadr1.models.processors import check_tokens
 from iadr1.models.profiles import check_family
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def device_of(choice: str) -> str:
@@ -27,12 +28,11 @@ def device_of(choice: str) -> str:
     Raises:
         ModelChoiceError: There is no such device.
     """
+    check_device(choice)
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if choice != "cpu" and not choice.startswith("cuda"):
-        raise ModelChoiceError(f"no device {choice!r}", hint="use auto, cpu, cuda or cuda:N")
     if choice != "cpu" and not torch.cuda.is_available():
-        raise ModelChoiceError(f"the device {choice!r} is not there: no CUDA device is seen", hint="use --device cpu")
+        raise no_cuda(choice)
     return choice
 
 
@@ -40,13 +40,13 @@ def dtype_of(choice: str, device: str) -> torch.dtype:
     """The dtype `choice` stands for; `auto` is bfloat16 on CUDA and float32 on the CPU.
 
     Raises:
-        ModelChoiceError: No dtype of `DTYPES`.
+        ModelChoiceError: None of `choices.DTYPES`.
     """
     if choice == "auto":
         return torch.float32 if device == "cpu" else torch.bfloat16
-    if choice not in DTYPES:
-        raise ModelChoiceError(f"no dtype {choice!r}", hint=f"use auto, {', '.join(DTYPES)}")
-    return DTYPES[choice]
+    check_dtype(choice)
+    found: torch.dtype = getattr(torch, choice)
+    return found
 
 
 def check_attention(choice: str) -> None:
@@ -102,7 +102,10 @@ def load_processor(place: Path | str) -> tuple[Any, Any]:
         ModelError: They cannot be loaded, or belong to no vision-language model.
     """
     with _explained(place):
-        return _config(place), AutoProcessor.from_pretrained(place, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        config = _config(place)
+        processor = AutoProcessor.from_pretrained(place, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    check_tokens(config, processor)
+    return config, processor
 
 
 def load_generation(place: Path | str) -> GenerationConfig | None:
@@ -131,6 +134,7 @@ def _explained(place: Path | str, choice: str = "auto") -> Iterator[None]:
     """What goes wrong inside is told in the project's words; a folder is read without a progress bar."""
     shows_bars = hf_logging.is_progress_bar_enabled()
     if isinstance(place, Path):
+        check_files(place)
         # A download is worth a bar, reading a folder is not.
         hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jinja2
+
 from iadr1.errors import ModelError
 from iadr1.models.profiles import check_family
 
@@ -17,6 +19,8 @@ LLAVA_TEMPLATE = (
     "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 """For LLaVA-1.5 checkpoints without a template: `USER: <image>\n... ASSISTANT: ...`, as their model cards write it."""
+
+_TEMPLATE_HINT = "copy chat_template.jinja from the instruct model it was trained from into its folder"
 
 _CLOSED = (
     "{{% set dialogue %}}{template}{{% endset %}}{{% if add_generation_prompt %}}{{{{ dialogue }}}}"
@@ -40,17 +44,41 @@ def make_ready(model: Any, processor: Any) -> Any:
         processor: Its processor; changed in place.
 
     Raises:
-        ModelError: The family is unknown, the processor has no chat template and the family none that is known, or
-            the template does not write one mark for each image.
+        ModelError: The family is unknown, the tokenizer is another model's, the processor has no chat template and the
+            family none that is known, or the template does not write one mark for each image.
     """
     model = getattr(model, "module", model)  # DeepSpeed's engine around a reference model
     family = check_family(getattr(model.config, "model_type", None))
+    check_tokens(model.config, processor)
     mend_processor(processor, family)
     if family == "llava_onevision":
         from iadr1.models.onevision import make_countless
 
         make_countless(model, processor)
     return processor
+
+
+def check_tokens(config: Any, processor: Any) -> None:
+    """Make sure that a tokenizer is the model's: that of a larger or a smaller one is loaded as willingly.
+
+    Args:
+        config: The transformers config.
+        processor: The transformers processor.
+
+    Raises:
+        ModelError: It has more tokens than the model, or the mark of an image is another token.
+    """
+    most, held = config.get_text_config().vocab_size, len(processor.tokenizer)
+    wanted, written = config.image_token_id, processor.image_token_id
+    fault = f"it has {held} tokens, the model {most}" if held > most else ""
+    if wanted != written:
+        fault = f"an image is its token {written}, the model's is {wanted}"
+    if fault:
+        raise ModelError(
+            f"the tokenizer is another model's: {fault}",
+            where=str(processor.tokenizer.name_or_path),
+            hint="copy the tokenizer's files from the model it was trained from",
+        )
 
 
 def mend_processor(processor: Any, family: str) -> None:
@@ -68,12 +96,15 @@ def mend_processor(processor: Any, family: str) -> None:
         if family != "llava":
             raise ModelError(
                 f"the processor of this {family!r} model has no chat template",
-                hint="copy chat_template.jinja from the instruct model it was trained from into its folder",
+                hint=_TEMPLATE_HINT,
             )
         processor.chat_template = LLAVA_TEMPLATE
-    _check_images(processor)
-    _open_with_first_token(processor)
-    _close_turn(processor)
+    try:
+        _check_images(processor)
+        _open_with_first_token(processor)
+        _close_turn(processor)
+    except jinja2.TemplateError as error:
+        raise ModelError(f"the chat template is broken: {error}", hint=_TEMPLATE_HINT) from error
 
 
 _QUESTION = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is"}, {"type": "image"}]}

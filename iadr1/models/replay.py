@@ -31,7 +31,8 @@ class ReplayEngine:
     def __init__(self, model: str, *, profile: Profile = PROFILES["qwen2_5_vl"]) -> None:
         path = Path(model)
         if not path.is_file():
-            raise ModelChoiceError(f"no file of stored answers {model!r}", hint='JSONL, one {"id", "text"} a line')
+            hint = '--model FILE names it: JSONL, one {"id", "text"} a line'
+            raise ModelChoiceError(f"no file of stored answers {model!r}", hint=hint)
         self.model = model
         self.profile = profile
         self._texts = _read_answers(path)

@@ -19,6 +19,7 @@ from iadr1.models.server_faults import (
     Place,
     RequestFaultError,
     UnknownModelError,
+    Unweighed,
     diagnose,
     no_continuing,
     no_logprobs,
@@ -106,7 +107,8 @@ class ServerEngine:
 
         Of the server's most probable first tokens (at most 20); a word that is not among them has probability 0.
 
-        Nothing is given for a request that fails for good, and where none of the words is among the tokens.
+        Nothing is given for a request that fails for good, and where none of the words is among the tokens: an
+        `Unweighed` says why.
 
         Raises:
             NoProbabilitiesError: The server gives no log-probabilities, or has not given any yet.
@@ -121,15 +123,16 @@ class ServerEngine:
                 if "logprobs" in fault.reason:
                     raise no_logprobs(self._place) from None
                 lost.append(NoProbabilitiesError(f"no probabilities for {request.id!r}: {fault.reason}"))
-                return {}
+                return Unweighed(fault.reason)
             if reply.top is None:
                 raise no_logprobs(self._place)
             found = word_probabilities(reply.top, words)
             if found is None:
                 texts = ", ".join(repr(token) for token, _ in reply.top[:5])
-                told = f"no log-probabilities of {', '.join(words)} for {request.id!r}: it would begin with {texts}"
+                why = f"no log-probabilities of {', '.join(words)}"
+                told = f"{why} for {request.id!r}: it would begin with {texts}"
                 lost.append(NoProbabilitiesError(told, hint="score the text of the answers (--scoring text)"))
-                return {}
+                return Unweighed(f"{why}: the answer would begin with {texts}")
             return found
 
         shares = self._all(requests, ask)

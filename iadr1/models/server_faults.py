@@ -49,6 +49,18 @@ class RequestFaultError(Exception):
         self.kind, self.reason, self.wait, self.status = kind, reason, wait, status
 
 
+class Unweighed(dict[str, float]):
+    """No probabilities for a request that fails for good, and why.
+
+    Args:
+        reason: In words that may be shown and stored.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class UnknownModelError(Exception):
     """The server does not know the model, or the address has no such API; the text is what it says."""
 

@@ -16,8 +16,9 @@ from typing import Any
 from iadr1.errors import ModelChoiceError, ModelError, NoProbabilitiesError
 from iadr1.models import LoadOptions, VllmOptions, resolve_model
 from iadr1.models.base import Completion, Profile, Request
+from iadr1.models.choices import check_dtype, no_vllm
 from iadr1.models.fingerprint import folder_fingerprint
-from iadr1.models.loading import DTYPES, brief, end_ids, load_generation, load_processor
+from iadr1.models.loading import brief, end_ids, load_generation, load_processor
 from iadr1.models.processors import mend_processor
 from iadr1.models.profiles import profile_of
 from iadr1.models.server_replies import word_probabilities
@@ -216,17 +217,12 @@ def _package() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "vllm":
             raise
-        raise ModelChoiceError(
-            "the engine 'vllm' needs the package 'vllm'",
-            hint='in an environment of its own, since it asks for other versions: pip install vllm "iadr1[model]"; or '
-            "run 'vllm serve' there and use --engine server here",
-        ) from error
+        raise no_vllm() from error
 
 
 def _checked(options: LoadOptions) -> VllmOptions:
     chosen = options.vllm or VllmOptions()
-    if options.dtype != "auto" and options.dtype not in DTYPES:
-        raise ModelChoiceError(f"no dtype {options.dtype!r}", hint=f"use auto, {', '.join(DTYPES)}")
+    check_dtype(options.dtype)
     for name, value in (
         ("batch_size", options.batch_size),
         ("tensor_parallel_size", chosen.tensor_parallel_size),

@@ -66,7 +66,9 @@ class Header:
         protocol_hash: Its hash.
         data_hash: SHA-256 of the samples file, empty where unknown.
         parse_rate: Percent of the answers that could be read.
-        strict: The headline figure in percent, an unread answer being wrong; None where there is none.
+        strict: The headline figure in percent, the mean of the subtasks' accuracies, which is not the share of right
+            answers where the subtasks have unequal numbers of questions; an unread answer is wrong. None where there
+            is none.
         more: Further facts, for example `{"Shots": "1"}`.
     """
 
@@ -84,7 +86,7 @@ class Header:
         facts = {
             "Model": self.model,
             "Protocol": " ".join(filter(None, (self.protocol, self.protocol_hash))) or "not stated",
-            "Strict accuracy": "" if self.strict is None else f"{self.strict:.2f} %",
+            "Strict accuracy, mean of the subtasks": "" if self.strict is None else f"{self.strict:.2f} %",
             "Answers read": f"{self.parse_rate:.2f} %",
             "Data (SHA-256)": self.data_hash,
             **self.more,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote
 
 from jinja2.utils import htmlsafe_json_dumps
@@ -293,13 +293,14 @@ def _drawn(photo: Image.Image, detection: Detection, folder: Path) -> Image.Imag
 def write_csv(path: Path, detections: Iterable[Detection]) -> None:
     """Write `CSV_COLUMNS`, a line for each photo, for a spreadsheet; labels are joined by `; `.
 
-    A text that would be taken for a formula has an apostrophe before it.
+    A text that would be taken for a formula has an apostrophe before it, and every cell is quoted: where a spreadsheet
+    takes `;` or a tab for the separator, what stands behind one in a name is no cell of its own.
 
     Raises:
         OutputError: The file cannot be written.
     """
     with atomic(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = _csv_writer(file)
         writer.writerow(CSV_COLUMNS)
         writer.writerows(_rows(detections))
 
@@ -312,9 +313,13 @@ def append_csv(path: Path, detections: Iterable[Detection]) -> None:
     """
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(_rows(detections))
+            _csv_writer(file).writerows(_rows(detections))
     except OSError as error:
         raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+
+def _csv_writer(file: TextIO) -> Any:  # csv's own type has no name
+    return csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
 
 def _rows(detections: Iterable[Detection]) -> Iterator[tuple[object, ...]]:
@@ -323,7 +328,7 @@ def _rows(detections: Iterable[Detection]) -> Iterator[tuple[object, ...]]:
         yield (
             guard(record.image),
             record.verdict,
-            "" if record.score is None else f"{record.score:.4f}",
+            "" if record.score is None else f"{record.score:.9g}",  # tells it from a threshold of the same model
             len(record.defects),
             guard("; ".join(defect.label for defect in record.defects)),
             sum(areas) if areas else "",

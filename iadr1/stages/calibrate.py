@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +19,8 @@ from iadr1.errors import OutputError, UsageError
 from iadr1.images import file_sha256
 from iadr1.metrics import calibration as metrics
 from iadr1.models import Engine
-from iadr1.records import Verdict
+from iadr1.provenance import digest
+from iadr1.records import Record, RecordWriter, read_records
 from iadr1.stages.inspection import (
     Calibration,
     Inspector,
@@ -29,10 +32,13 @@ from iadr1.stages.inspection import (
     load_batches,
 )
 from iadr1.stages.inspection.calibrated import Way, way_of
-from iadr1.stages.inspection.setup import check_config, engine_of, photos_at_a_time
-from iadr1.stages.inspection.verdicts import by_score
+from iadr1.stages.inspection.photos import left_out
+from iadr1.stages.inspection.setup import check_config, engine_of, photos_at_a_time, references_of
 
 __all__ = ["CalibrateSummary", "run"]
+
+_LARGEST_CLAIM = 0.2
+"""Larger budgets are not proposed where there are too few photos: more photos are what helps."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +50,62 @@ class CalibrateSummary:
         out: Where.
         errors: Why photos could not be scored; they are left out.
         copies: Photos with the bytes of an earlier one, each with its name; they are left out.
+        among_references: Photos that are among the references, by their bytes: they were compared with the others.
+        damaged_references: Why references could not be read; no photo was compared with them.
+        left_out: Suffix -> files of the folders that were not scored, because it is none of an image that is read.
     """
 
     calibration: Calibration
     out: Path
     errors: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    among_references: int = 0
+    damaged_references: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Photos:
-    """The photos to score, each content once, and which copies were left out."""
+    """The photos to score by their content, each once, and which copies were left out."""
 
-    normals: Sequence[Photo]
-    anomalies: Sequence[Photo]
+    normals: Mapping[str, Photo]
+    anomalies: Mapping[str, Photo]
     copies: tuple[str, ...]
+    left_out: Mapping[str, int]
+
+    @property
+    def everything(self) -> dict[str, Photo]:
+        """Both, the normal ones first."""
+        return {**self.normals, **self.anomalies}
+
+
+class PhotoScore(Record):
+    """The score of a photo, kept until the calibration is written: `way` is a digest of how it was scored."""
+
+    way: str
+    sha256: str
+    score: float
 
 
 def run(
-    config: CalibrateConfig, *, progress: Callable[[int, int], None] | None = None, engine: Engine | None = None
+    config: CalibrateConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    engine: Engine | None = None,
+    glob: str = "*",
 ) -> CalibrateSummary:
     """Score all photos, find the threshold and write it with what can be claimed for it.
+
+    Until then scores are kept in a file beside `out` (`partial_of`), so that a killed run goes on where it stopped when
+    the same model is asked in the same way.
 
     Args:
         config: The stage's settings.
         progress: Called with (photos done, photos in all).
+        on_note: Told what is to be known before the first photo, in lines.
         engine: A loaded engine instead of the one `config` names.
+        glob: Only photos whose file name matches, as for `detect`.
 
     Raises:
         UsageError: A setting that cannot be, no photos, fewer different normal ones than the budget needs, or one that
@@ -79,28 +115,75 @@ def run(
     """
     settings = _settings(config, engine_given=engine is not None)
     _check_out(config.out)
-    photos = _photos(config)
+    photos = _photos(config, glob)
     _check_count(len(photos.normals), config, photos.copies)
-    references = References(config.references, shots=config.shots) if config.references is not None else None
-    engine = engine or engine_of(config)
-    inspector = Inspector(engine, settings)
-    scores: list[float | None] = []
-    errors: list[str] = []
-    report = progress or (lambda done, total: None)
-    everything = [*photos.normals, *photos.anomalies]
-    report(0, len(everything))
-    for batch in load_batches(everything, references, photos_at_a_time(config)):
-        for finding in inspector.findings(batch):
-            scores.append(finding.record.score)
-            errors += [finding.record.error] if finding.record.error is not None else []
-        report(len(scores), len(everything))
-    good = sorted(score for score in scores[: len(photos.normals)] if score is not None)
-    bad = sorted(score for score in scores[len(photos.normals) :] if score is not None)
+    references = references_of(config, on_note)
+    engine = engine or engine_of(config, on_note)
+    way = way_of(engine, settings, references, list(photos.everything.values()))
+    partial = partial_of(config.out)
+    scoring = _Scoring(engine, settings, references, photos_at_a_time(config))
+    scores, errors = scoring.scores(photos.everything, partial, way, progress=progress, on_note=on_note)
+    good, bad = (sorted(scores[one] for one in part if one in scores) for part in (photos.normals, photos.anomalies))
     _check_count(len(good), config, photos.copies, errors)
-    way = way_of(engine, settings, references, everything)
-    found = _calibration(config, settings, engine.model, way, Scores(normals=tuple(good), anomalies=tuple(bad)))
+    found = _calibration(config, engine.model, way, Scores(normals=tuple(good), anomalies=tuple(bad)))
     write_text_atomic(config.out, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
-    return CalibrateSummary(found, config.out, tuple(errors), photos.copies)
+    partial.unlink(missing_ok=True)
+    return CalibrateSummary(
+        found,
+        config.out,
+        tuple(errors),
+        photos.copies,
+        among_references=sum(references is not None and references.holds(one) for one in photos.everything),
+        damaged_references=references.damaged if references is not None else (),
+        left_out=photos.left_out,
+    )
+
+
+def partial_of(out: Path) -> Path:
+    """Where the scores are kept until the calibration `out` is written."""
+    return out.with_name(f"{out.stem}.partial.jsonl")
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """How photos are scored, and how many at a time."""
+
+    engine: Engine
+    settings: InspectSettings
+    references: References | None
+    at_a_time: int
+
+    def scores(
+        self,
+        photos: Mapping[str, Photo],
+        partial: Path,
+        way: Way,
+        *,
+        progress: Callable[[int, int], None] | None,
+        on_note: Callable[[str], None] | None,
+    ) -> tuple[dict[str, float], list[str]]:
+        """The scores of photos by their content, and why the others have none; `partial` gets each batch at once."""
+        key = digest([way.model_dump(), self.engine.model])
+        inspector, errors = Inspector(self.engine, self.settings), list[str]()
+        report = progress or (lambda done, total: None)
+        with RecordWriter(partial) as writer:
+            earlier = (one for one in read_records(partial, PhotoScore) if one.way == key and one.sha256 in photos)
+            scores = {one.sha256: one.score for one in earlier}
+            if scores and on_note is not None:
+                on_note(f"{len(scores)} of the photos have their score from a run that was stopped")
+            report(len(scores), len(photos))
+            waiting = {photo.path: content for content, photo in photos.items() if content not in scores}
+            for batch in load_batches([photos[one] for one in waiting.values()], self.references, self.at_a_time):
+                for item, finding in zip(batch, inspector.findings(batch), strict=True):
+                    content, score = waiting[item.photo.path], finding.record.score
+                    if score is None:
+                        errors.append(str(finding.record.error))
+                    else:
+                        scores[content] = score
+                        writer.write(PhotoScore(way=key, sha256=content, score=score))
+                writer.flush()
+                report(len(scores) + len(errors), len(photos))
+        return scores, errors
 
 
 def _settings(config: CalibrateConfig, *, engine_given: bool) -> InspectSettings:
@@ -124,10 +207,16 @@ def _check_out(out: Path) -> None:
         raise OutputError(f"cannot write: {error.strerror}", where=str(out), hint="name another --out") from error
 
 
-def _photos(config: CalibrateConfig) -> _Photos:
+def _photos(config: CalibrateConfig, glob: str) -> _Photos:
     """The photos, each content once: a copy is no further evidence, and a photo is good or bad, not both."""
-    normals, doubled = _distinct(find_photos(config.normals, config.out))
-    bad = find_photos(config.anomalies, config.out) if config.anomalies is not None else []
+    places = {"normals": config.normals, **({} if config.anomalies is None else {"anomalies": config.anomalies})}
+    for option, place in places.items():
+        if not place.exists():
+            kind = "good" if option == "normals" else "bad"
+            hint = f"--{option} names a folder of photos of {kind} products, or one photo"
+            raise UsageError(f"no folder or file {str(place)!r}", hint=hint)
+    normals, doubled = _distinct(find_photos(config.normals, config.out, glob=glob))
+    bad = find_photos(config.anomalies, config.out, glob=glob) if config.anomalies is not None else []
     anomalies, doubled_bad = _distinct(bad)
     both = next((content for content in anomalies if content in normals), None)
     if both is not None:
@@ -136,7 +225,8 @@ def _photos(config: CalibrateConfig) -> _Photos:
         raise UsageError(
             f"{told} is among the normals and among the anomalies", hint="keep them in folders side by side"
         )
-    return _Photos(list(normals.values()), list(anomalies.values()), (*doubled, *doubled_bad))
+    others = sum((Counter(left_out(place, glob=glob)) for place in places.values()), Counter[str]())
+    return _Photos(normals, anomalies, (*doubled, *doubled_bad), others)
 
 
 def _distinct(photos: Sequence[Photo]) -> tuple[dict[str, Photo], list[str]]:
@@ -163,10 +253,11 @@ def _check_count(normals: int, config: CalibrateConfig, copies: Sequence[str], e
     if normals >= needed:
         return
     rest = [(errors, "that could not be scored, the first"), (copies, "with the same bytes as others, the first")]
-    left_out = "".join(f" (and {len(found)} {why}: {found[0]})" for found, why in rest if found)
-    claim = f", or claim --fpr {_rounded_up(metrics.least_budget(normals)):g}" if normals else ""
+    why_not = "".join(f" (and {len(found)} {why}: {found[0]})" for found, why in rest if found)
+    least = _rounded_up(metrics.least_budget(normals))
+    claim = f", or claim --fpr {least:g}" if least <= _LARGEST_CLAIM else ""
     raise UsageError(
-        f"--fpr {config.fpr:g} needs {needed} normal photos, {str(config.normals)!r} holds {normals}{left_out}",
+        f"--fpr {config.fpr:g} needs {needed} normal photos, {str(config.normals)!r} holds {normals}{why_not}",
         hint=f"add {needed - normals} more{claim}",
     )
 
@@ -176,16 +267,12 @@ def _rounded_up(share: float) -> float:
     return (int(share * 1000) + 1) / 1000
 
 
-def _calibration(
-    config: CalibrateConfig, settings: InspectSettings, model: str, way: Way, scores: Scores
-) -> Calibration:
+def _calibration(config: CalibrateConfig, model: str, way: Way, scores: Scores) -> Calibration:
     found = metrics.threshold(scores.normals, config.fpr)
     recognised = sum(score > found.value for score in scores.anomalies)
-    final = settings.calibrated(found.value, found.band, "")
 
     def undecided(values: Sequence[float]) -> int:
-        verdicts: list[Verdict] = [by_score(final, score) for score in values]
-        return verdicts.count("undecided")
+        return sum(found.band[0] <= score <= found.band[1] for score in values)
 
     return Calibration(
         threshold=found.value,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 from iadr1.errors import DataError, UsageError
 from iadr1.exports.annotations import (
@@ -24,8 +23,9 @@ from iadr1.exports.annotations import (
 from iadr1.images import file_sha256
 from iadr1.provenance import digest
 from iadr1.records import Detection, Verdict, read_records
+from iadr1.stages.scoring import RunInfo, shard_folders
 
-RECORDS, RUN = "detections.jsonl", "run.json"
+RECORDS = "detections.jsonl"
 
 Progress = Callable[[str, int, int], None]
 """Takes a name, how many are done and how many there are (0: not known)."""
@@ -92,17 +92,17 @@ def run(plan: Export, *, progress: Progress | None = None) -> ExportSummary:
     fmt = find_format(plan.fmt)
     file = plan.file / RECORDS if plan.file.is_dir() else plan.file
     _check(plan, fmt, file)
-    made_by = _run_of(file)
+    # With `iadr1 watch` a name is a file that may be overwritten, so that a photo may have several records.
+    run = RunInfo.beside(file)
+    missing = _what_is_missing(run)
     report = progress or (lambda name, done, total: None)
-    reading = _Reading(plan, fmt, file, report, watched=made_by.get("command") == "watch")
+    reading = _Reading(plan, fmt, file, report, watched=run.values.get("command") == "watch")
     survey = reading.survey()
     if not fmt.suffix:
         claim_folder(plan.out, _key(plan, file))
     job = Job(plan.out, reading.entries, tuple(sorted(survey.labels)), survey.photos.total())
     lines = fmt.write(job)
-    if made_by.get("command") == "detect" and "counts" not in made_by:
-        lines += ("the run has not finished: photos it has not come to are missing (the same `iadr1 detect` goes on)",)
-    return ExportSummary(dict(survey.photos), survey.defects, dict(survey.left_out), lines)
+    return ExportSummary(dict(survey.photos), survey.defects, dict(survey.left_out), (*lines, *missing))
 
 
 def _check(plan: Export, fmt: AnnotationFormat, file: Path) -> None:
@@ -114,6 +114,8 @@ def _check(plan: Export, fmt: AnnotationFormat, file: Path) -> None:
         raise UsageError(f"--out {str(plan.out)!r} is a folder", hint="name the file to write")
     if plan.out.resolve() == file.resolve():
         raise UsageError("--out is the file that is read", hint="name another")
+    if plan.file.is_dir():
+        _refuse_shards(plan.file)
     if plan.images is not None and not plan.images.is_dir():
         raise UsageError(f"no folder {str(plan.images)!r}", hint="--images is the folder that `detect` looked at")
     if plan.images is None and fmt.photos == "needed":
@@ -124,19 +126,40 @@ def _check(plan: Export, fmt: AnnotationFormat, file: Path) -> None:
         raise UsageError(f"--min-score is {plan.min_score}, a score is within 0..1")
 
 
-def _run_of(file: Path) -> dict[str, Any]:
-    """How the records were made; nothing where they lie alone. `detect` adds its counts when it has finished.
+def _refuse_shards(folder: Path) -> None:
+    """Say of a folder without records that its run was cut into shards and not joined.
 
-    With `iadr1 watch` a name is a file that may be overwritten, so that a photo may have several records.
+    Raises:
+        UsageError: It was.
     """
-    run = file.with_name(RUN)
-    try:
-        found = json.loads(run.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read: {error}", where=str(run), hint="it says how the records were made") from error
-    return found if isinstance(found, dict) else {}
+    if not (folder / RECORDS).exists() and (shards := shard_folders(folder)):
+        raise UsageError(
+            f"it holds {len(shards)} shards of a run and no {RECORDS} of all",
+            where=str(folder),
+            hint=f"join them first: iadr1 detect PHOTOS --out {shlex.quote(str(folder))} --join",
+        )
+
+
+def _what_is_missing(run: RunInfo) -> tuple[str, ...]:
+    """Of records that are not those of all photos of a run, one line each that says so and what to do.
+
+    `detect` adds its counts to `run.json` when it has finished.
+
+    Raises:
+        DataError: The run names a shard that cannot be.
+    """
+    if run.values.get("command") != "detect":
+        return ()
+    lines = []
+    if "counts" not in run.values:
+        lines.append("the run has not finished: photos it has not come to are missing; the same `iadr1 detect` goes on")
+    if (shard := run.shard) is not None:
+        place = run.path.parent
+        photos = shlex.quote(str(run.entry("config").get("images", "PHOTOS")))
+        out = shlex.quote(str(place.parent)) if place.name == shard.folder else "FOLDER-OF-THE-SHARDS"
+        told = f"this is shard {shard.number} of {shard.of}: photos of the others are missing"
+        lines.append(f"{told}; `iadr1 detect {photos} --out {out} --join` joins them, then export {out}")
+    return tuple(lines)
 
 
 def _key(plan: Export, file: Path) -> dict[str, str]:

@@ -137,6 +137,17 @@ def test_drawn_pictures_alternate_within_product_and_verdict() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_picture_saved_anew_has_the_same_pixels_and_other_bytes(tmp_path: Path, suffix: str) -> None:
+    """Its own bytes would be no reference."""
+    source, target = tmp_path / f"a{suffix}", tmp_path / "references" / "a.png"
+    Image.effect_noise((30, 20), 60).convert("RGB").save(source)
+    real_sets.save_anew(source, target)
+    assert source.read_bytes() != target.read_bytes()
+    with Image.open(source) as one, Image.open(target) as other:
+        assert one.convert("RGB").tobytes() == other.tobytes()
+
+
 def test_rates_by_hand() -> None:
     truth = [True, True, False, False, False, False]
     called, cleared = [True, False, True, False, False, False], [False, False, False, True, True, False]

@@ -26,8 +26,10 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str]:
 
 
 @pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "recipe.yaml").write_text("steps: 0\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,27 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["paint"], "No such command 'paint'"),
         (["detect"], "Missing argument 'IMAGES'"),
         (["detect", "images", "--mask"], "--masks"),
-        (["detect", "images", "--batch-size", "many"], "'--batch-size'"),
+        (["detect", "images", "--batch-size", "many"], "error: --batch-size needs a whole number, got 'many' (see: "),
+        (["detect", "images", "--threshold", "abc"], "--threshold needs a number, got 'abc'"),
+        (["serve", "--port", "abc"], "--port needs a whole number, got 'abc'"),
+        (["train", "steps=ten"], "the key 'steps' needs a whole number, got 'ten'"),
+        (["serve", "--batch-size", "0"], "error: --batch-size is 0, it must be at least 1"),
+        (["eval", "mmad", "--max-new-tokens", "0"], "error: --max-new-tokens is 0, it must be at least 1"),
+        (["eval", "mmad", "limit=0"], "error: limit is 0, it must be at least 1"),
+        (["eval", "mmad", "--timeout-s", "0"], "error: --timeout-s is 0, it must be a number above 0"),
+        (["doctor", "--scenes", "3"], "error: --scenes is 3: fewer than 8"),
+        (["prepare", "--photos", "-1"], "error: --photos is -1, it must not be negative"),
+        (["sft", "lora_rank=8", "lora_dropout=1"], "error: lora_dropout is 1, it must be below 1"),
+        (["train", "--steps", "0"], "error: --steps is 0, it must be at least 1"),
+        (["train", "steps=0"], "error: steps is 0, it must be at least 1"),
+        (["train", "mine/recipe.yaml"], "error: steps is 0, it must be at least 1"),
+        (["train", "mine/recipe.yaml", "--steps", "-1"], "error: --steps is -1, it must be at least 1"),
+        (["detect", "images", "--threshold", "1.5"], "error: --threshold is 1.5, it must be within 0 and 1"),
+        (["detect", "images", "--tiles", "3"], "error: --tiles is 3 (it is off, auto, or columns x rows such as 3x2)"),
+        (
+            ["detect", "images", "--segmenter", "sam2"],
+            "error: --segmenter sam2 has no effect: nothing is drawn without",
+        ),
         (["detect", "nowhere"], "nowhere"),
         (["prepare", "imagenet"], "imagenet"),
         (["prepare", "mmad"], "--root"),
@@ -77,7 +99,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["rewards", "try", "roam", "none.jsonl"], "no file 'none.jsonl'"),
         (["eval", "mmad", "limit=["], "the value of the key 'limit' is not YAML"),
         (["train", "steps=["], "the value of the key 'steps' is not YAML"),
-        (["train", "--learning-rate", "-1"], "learning_rate is -1.0, it must be at least 0"),
+        (["train", "--learning-rate", "-1"], "error: --learning-rate is -1, it must be at least 0"),
         (["eval", "mmad", "fast"], "'fast' is neither the benchmark"),
         (["eval", "mmad", "shot=1"], "did you mean 'shots'?"),
         (["eval", "mmad"], "iadr1 prepare"),
@@ -150,14 +172,59 @@ def test_how_a_run_ends(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "app", _app_that(action))
+    monkeypatch.setattr("iadr1.cli.app.app", _app_that(action))
     assert call(capsys) == (code, told)
 
 
 def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "app", _app_that(ZeroDivisionError("a bug")))
+    monkeypatch.setattr("iadr1.cli.app.app", _app_that(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main([])
+
+
+def test_ctrl_c_while_modules_are_loaded_is_no_traceback() -> None:
+    """A module of the command line that is interrupted while Python reads it stands for all of them."""
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from iadr1.cli import main\n"
+        "main(['detect', 'images'])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    told = "interrupted: run the same command again to resume; what is written is kept\n"
+    assert (result.returncode, result.stderr) == (130, told)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--device", "cuda"], "the device 'cuda' is not there"),
+        (["--engine", "vllm"], "the engine 'vllm' needs the package 'vllm'"),
+        (["--dtype", "int8"], "no dtype 'int8'"),
+        (["--model", "nope"], "no model 'nope'"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_torch_is_loaded(words: list[str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "images" / "a.png")
+    code = (
+        "import sys\n"
+        "from iadr1.models import choices\n"
+        "choices._has_driver = lambda: False\n"
+        "sys.modules['vllm'] = None\n"
+        "from iadr1.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('torch' in sys.modules)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-c", code, "detect", "images", *words]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.stderr.startswith(f"error: {told}")
+    assert (result.returncode, result.stderr.count("\n"), result.stdout) == (2, 1, "False\n")
 
 
 def test_a_closed_pipe_is_quiet() -> None:

@@ -34,8 +34,8 @@ def test_the_summary_counts_what_is_written_and_left_out(run: None) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "d.json: 4 photos (3 anomalous, 1 normal) with 5 defects for coco",
-        "left out 1 photos: could not be looked at",
-        "left out 1 photos: undecided",
+        "left out 1 photo: could not be looked at",
+        "left out 1 photo: undecided",
     ]
     assert len(json.loads(Path("d.json").read_text(encoding="utf-8"))["images"]) == 4
 
@@ -44,8 +44,8 @@ def test_every_option_reaches_the_stage(run: None) -> None:
     words = ["export", "run/detections.jsonl", "--format", "mvtec", "--out", "set/plate", "--images", "photos"]
     result = CliRunner().invoke(app, [*words, "--only", "anomalous", "--min-score", "0.8"], env=PLAIN)
     assert result.exit_code == 0, result.output
-    assert "set/plate: 1 photos (1 anomalous) with 2 defects for mvtec" in result.stdout
-    assert "left out 1 photos: below the score" in result.stdout
+    assert "set/plate: 1 photo (1 anomalous) with 2 defects for mvtec" in result.stdout
+    assert "left out 1 photo: below the score" in result.stdout
     assert "left out 3 photos: of another verdict" in result.stdout
     assert "plate is the category: the set's root is set" in result.stdout
     assert Path("set/plate/test/combined/000_a_1.png").is_file()

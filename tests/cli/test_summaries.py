@@ -153,7 +153,7 @@ def test_detect_exits_1_where_a_photo_failed(
     write_records(tmp_path / "detections.jsonl", [])
     for errors in (0, 1):
         end = DetectSummary(counts={"undecided": 1}, errors=errors, out=tmp_path)
-        monkeypatch.setattr(stage, "run", lambda config, *, progress, end=end: end)
+        monkeypatch.setattr(stage, "run", lambda config, *, progress, on_note, end=end: end)
         if errors:
             with pytest.raises(typer.Exit) as ended:
                 detect.detect(tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from iadr1 import rle
+from iadr1.datasets.drawn import found_files
 from iadr1.datasets.labelme import SOURCE
 from iadr1.errors import DataError
 
@@ -30,6 +32,13 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
 
+def _gif() -> str:
+    stream = BytesIO()
+    Image.new("L", (5, 3)).save(stream, format="GIF")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+GIF = _gif()
 # The beginning of a PNG of 60,000 x 60,000 px.
 BOMB = base64.b64encode(
     b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", (60_000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0") + chunk(b"IDAT", b"")
@@ -166,6 +175,7 @@ def test_flags_may_say_normal(part: Path, flags: object) -> None:
         (shape("mask", [[0, 0], [60, 2]], mask=bitmap(61, 3)), "the mask is 61x3 px, its image 60x40 px"),
         (shape("mask", [[70, 3], [74, 5]], mask=bitmap(5, 3)), "the mask is empty"),
         (shape("mask", [[-9, 3], [-5, 5]], mask=bitmap(5, 3)), "the mask is empty"),
+        (shape("mask", [[2, 3], [6, 5]], mask=GIF), "'mask' is not a PNG in base64"),
         (shape("mask", [[0, 0], [1, 1]], mask=BOMB), "not a PNG in base64: Image size .* exceeds limit"),
         (shape("polygon", [], label=" "), "shape 0: a shape needs a 'label'"),
         ([], "shape 0: a shape needs a 'label'"),
@@ -203,3 +213,19 @@ def test_a_folder_without_json_is_another_layout(tmp_path: Path, photo: Photo) -
     photo(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"not the expected layout; found: a\.png"):
         next(SOURCE.read(tmp_path))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in it would silently be missing from the set."""
+    (tmp_path / "good").mkdir()
+    listing = os.scandir
+
+    def scandir(folder: str) -> object:
+        if Path(folder).name == "good":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listing(folder)
+
+    assert found_files(tmp_path, {".png"}) == []
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"good: cannot be read: Permission denied \(make the folder readable\)"):
+        found_files(tmp_path, {".png"})

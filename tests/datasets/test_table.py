@@ -118,7 +118,7 @@ def test_images_may_be_absent(part: Path) -> None:
         ("a.png,good,,,,,", r"table\.csv:3: 7 cells, but 8 columns"),
         ("a.png,good,,,,,,,", r"table\.csv:3: 9 cells, but 8 columns"),
         (",good,,,,,,", r"table\.csv:3: the image's path is ''"),
-        ("a.png,,,,,,,", r"table\.csv:3: no label"),
+        ("a.png,,,,,,,", r"table\.csv:3: no label for 'a\.png': .* is empty \(say normal or abnormal, or take"),
         ("a.png,nan,,,,,,", "the label 'nan' does not say what it means"),
         ("a.png,True,,,,,,", "the label 'True' does not say"),
         ("a.png,2,,,,,,", "the label '2' does not say"),

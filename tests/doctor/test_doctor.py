@@ -68,7 +68,7 @@ class _Own:
 
 
 def package_rows(
-    monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], needed: tuple[str, ...] = ()
+    monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], needed: tuple[str, ...] = (), *, card: bool = True
 ) -> dict[str, doctor.Row]:
     def version(name: str) -> str:
         if name not in installed:
@@ -77,7 +77,7 @@ def package_rows(
 
     monkeypatch.setattr(packages, "distribution", lambda name: _Own)
     monkeypatch.setattr(packages, "version", version)
-    return {row.name: row for row in packages.package_rows(needed)}
+    return {row.name: row for row in packages.package_rows(needed, card=card)}
 
 
 def test_everything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +92,11 @@ def test_everything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["extra small"].found == "torch 2.6.0+cu124"
     assert rows["extra big"].found == "trl 1.16.3 and what smaller extras hold"
     assert rows["extra flash"].advice == 'pip install --no-build-isolation "iadr1[flash]"'
+
+
+def test_nothing_for_cards_is_advised_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = package_rows(monkeypatch, {"here": "1.0"}, card=False)["extra flash"]
+    assert (row.state, row.found, row.advice) == ("skip", "flash-attn is missing; it is for a GPU", "")
 
 
 def test_a_missing_package_fails_only_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

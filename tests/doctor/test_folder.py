@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from iadr1.config import DoctorConfig
+from iadr1.config import DoctorConfig, SftConfig
 from iadr1.models import EMBEDDED
 from iadr1.stages import doctor
 from iadr1.stages.doctor import hub
 from iadr1.stages.doctor.folder import folder_rows
+from iadr1.stages.training.lineage import write_card
 
 WEIGHTS = "model.safetensors"
 
@@ -123,8 +124,8 @@ def test_an_unknown_family_and_a_broken_config(folder: Path) -> None:
         ("---\nlicense: apache-2.0\n---\n", "ok", "commercial use permitted"),
         ("---\nlicense: cc-by-nc-4.0\n---\n", "warn", "no commercial use"),
         ("---\nlicense: other\nlicense_name: qwen-research\n---\n", "warn", "qwen-research"),
-        ("no front matter", "ok", "of the family"),
-        ("---\n: [\n---\n", "ok", "of the family"),
+        ("no front matter", "ok", "that of the family"),
+        ("---\n: [\n---\n", "ok", "that of the family"),
     ],
 )
 def test_the_licence_of_the_card(folder: Path, card: str, state: str, told: str) -> None:
@@ -133,6 +134,30 @@ def test_the_licence_of_the_card(folder: Path, card: str, state: str, told: str)
     row = folder_rows(folder)[-1]
     assert row.state == state
     assert told in row.found
+
+
+@pytest.mark.parametrize(
+    ("data", "state", "use"),
+    [
+        ({"CC0-1.0": 3}, "ok", "The licences of base and data permit commercial use."),
+        ({"CC-BY-NC-SA-4.0": 3}, "warn", "Not cleared for commercial use: CC-BY-NC-SA-4.0."),
+    ],
+)
+def test_a_model_of_ones_own_has_the_licence_of_its_own_card(
+    folder: Path, data: dict[str, int], state: str, use: str
+) -> None:
+    """Not that of the family, which is the embedded model's by its architecture only."""
+    (folder / "MODEL_CARD.md").unlink()
+    info = {
+        **{"base": "tiny", "base_licence": "cc0-1.0", "earlier": [], "command": "sft", "samples": 3, "steps": 4},
+        **{"licences": data, "sources": [], "iadr1": "0.1.0", "config_hash": "ab"},
+    }
+    config = SftConfig(out=folder.parent / "run")
+    (config.out / "model").mkdir(parents=True)
+    (config.out / "leak.json").write_text("", encoding="utf-8")
+    shutil.copy(write_card(config, info, figures="Loss 1."), folder)
+    row = folder_rows(folder)[-1]
+    assert (row.state, row.found) == (state, f"README.md says: base cc0-1.0. {use}")
 
 
 def test_a_folder_that_is_not_whole_is_not_loaded(folder: Path) -> None:

@@ -66,7 +66,7 @@ def test_one_mask_per_box_at_the_photos_size(tiny_sam2: Path) -> None:
     results = load_segmenter(str(tiny_sam2), device="cpu").segment(_photo(), BOXES)
     assert [result.mask.shape for result in results] == [(90, 120)] * 4
     assert all(result.mask.dtype == np.bool_ for result in results)
-    assert [result.source for result in results[:3]] == ["sam2"] * 3
+    assert [result.source for result in results[:3]] == [str(tiny_sam2)] * 3
     assert all(0 <= result.score <= 1 for result in results)
 
 
@@ -165,7 +165,7 @@ def test_a_small_box_is_seen_as_the_crop_alone_would_be(segmenter: Sam2Segmenter
     box = (300.0, 200.0, 320.0, 212.0)  # crop: (270, 166, 350, 246)
     from_photo = segmenter.segment(photo, [box])[0]
     from_crop = segmenter.segment(photo.crop((270, 166, 350, 246)), [(30.0, 34.0, 50.0, 46.0)])[0]
-    assert from_photo.source == from_crop.source == "sam2"
+    assert from_photo.source == from_crop.source == segmenter.name
     assert (from_photo.mask[166:246, 270:350] != from_crop.mask).mean() < 0.001
     assert from_photo.score == pytest.approx(from_crop.score, abs=1e-4)
 
@@ -313,6 +313,9 @@ def test_a_processor_of_another_size_is_refused(tiny_sam2: Path, tmp_path: Path)
 
 
 def test_a_folder_without_a_model_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a folder without a config.json \(name the folder of a SAM 2 model"):
+        load_segmenter(str(tmp_path), device="cpu")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot load the SAM 2 model") as caught:
         load_segmenter(str(tmp_path), device="cpu")
     assert "\n" not in str(caught.value)

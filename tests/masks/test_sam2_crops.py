@@ -91,7 +91,7 @@ def test_threshold_and_reach_are_the_model_s(plain: Path, tmp_path: Path) -> Non
         everything = np.zeros((90, 120), dtype=bool)
         everything[pixel_window(dilate_box(box, 0.2, (120, 90)), (120, 90))] = True
         assert np.array_equal(result.mask, everything)
-        assert result.source == "sam2"
+        assert result.source == str(tmp_path / "all")
     none = load_segmenter(_with(plain, tmp_path / "none", BoxCrop(threshold=1e6).entry()), device="cpu")
     assert [result.source for result in none.segment(_photo(), BOXES)] == ["box"] * 3
 

@@ -91,7 +91,11 @@ def test_the_headline_of_the_card_holds(world: tuple[list[Image.Image], list[Cas
 
 def test_it_is_small_and_known_by_name() -> None:
     check_segmenter("tiny-sam2")
-    assert load_segmenter("tiny-sam2", device="cpu").name == "tiny-sam2"
+    segmenter = load_segmenter("tiny-sam2", device="cpu")
+    assert segmenter.name == "tiny-sam2"
+    photo = Image.new("RGB", (60, 60), (150, 150, 150))
+    photo.paste((10, 10, 10), (20, 20, 40, 40))
+    assert [result.source for result in segmenter.segment(photo, [(18.0, 18.0, 42.0, 42.0)])] == ["tiny-sam2"]
     assert sum(path.stat().st_size for path in TINY.iterdir()) < 6e6
     assert {"config.json", "model.safetensors", "processor_config.json", "MODEL_CARD.md"} == {
         path.name for path in TINY.iterdir()

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from iadr1 import models
+from iadr1.config import EvalConfig
 from iadr1.errors import ModelError
 from iadr1.geometry import BoxSpace
-from iadr1.models import LoadOptions, Request, attention, fingerprint, load_engine, resolve_model
+from iadr1.models import LoadOptions, Request, attention, choices, fingerprint, load_engine, resolve_model
 from iadr1.models.fingerprint import folder_fingerprint
 from iadr1.models.profiles import PROFILES, profile_of
+from iadr1.stages.engines import announce
 
 
 def model_folder(folder: Path) -> Path:
@@ -151,7 +153,7 @@ def test_replay_refuses_broken_files(tmp_path: Path, content: bytes, message: st
 
 
 def test_replay_of_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no file of stored answers"):
+    with pytest.raises(ModelError, match=r"no file of stored answers .*--model FILE"):
         load_engine("replay", str(tmp_path / "none.jsonl"))
 
 
@@ -175,3 +177,57 @@ def test_fingerprint_sees_small_and_large_changes(tmp_path: Path, monkeypatch: p
     weights.write_bytes(bytes(5000))
     (folder / "config.json").write_text("{ }", encoding="utf-8")
     assert folder_fingerprint(folder) != first
+
+
+# what is refused before torch is loaded
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "options", "told"),
+    [
+        ("local", "tiny", LoadOptions(device="gpu"), "no device 'gpu'"),
+        ("local", "tiny", LoadOptions(device="cuda:1"), "the device 'cuda:1' is not there"),
+        ("local", "tiny", LoadOptions(dtype="int8"), "no dtype 'int8'"),
+        ("local", "nope", LoadOptions(), "no model 'nope'"),
+        ("vllm", "tiny", LoadOptions(), "needs the package 'vllm'"),
+    ],
+)
+def test_a_choice_that_cannot_be(
+    engine: str, model: str, options: LoadOptions, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "_has_driver", lambda: False)
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ModelError, match=told):
+        choices.check_choice(engine, model, options)
+
+
+def test_what_torch_has_to_decide_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "_has_driver", lambda: True)
+    choices.check_choice("local", "tiny", LoadOptions(device="cuda"))
+    choices.check_choice("server", "anything", LoadOptions(device="gpu"))  # nothing is loaded here
+
+
+def test_a_driver_is_looked_for_on_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def absent(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(choices, "_AMD", tmp_path / "kfd")
+    monkeypatch.setattr("ctypes.CDLL", absent)
+    with pytest.raises(ModelError, match="no CUDA device is seen"):
+        choices.check_device("cuda")
+    (tmp_path / "kfd").touch()
+    choices.check_device("cuda")
+    (tmp_path / "kfd").unlink()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: name)
+    choices.check_device("cuda")
+
+
+def test_a_model_that_is_refused_is_not_announced() -> None:
+    lines: list[str] = []
+    with pytest.raises(ModelError, match="no model 'nope'"):
+        announce(EvalConfig(model="nope"), lines.append)
+    announce(EvalConfig(engine="replay", model="answers.jsonl"), lines.append)
+    assert lines == []
+    announce(EvalConfig(), lines.append)
+    assert lines == ["loading tiny ..."]

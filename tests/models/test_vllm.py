@@ -239,10 +239,10 @@ def test_settings_reach_the_engine() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"tensor_parallel_size": 2}, "--tensor-parallel-size 2 would not be read: it is for --engine vllm"),
-        ({"engine": "vllm", "attention": "sdpa"}, "--attention sdpa would not be read: it is for --engine local"),
-        ({"engine": "vllm", "device": "cuda:1"}, "--device cuda:1 would not be read: .*CUDA_VISIBLE_DEVICES"),
-        ({"engine": "vllm", "concurrency": 9}, "--concurrency 9 would not be read: it is for --engine server"),
+        ({"tensor_parallel_size": 2}, "--tensor-parallel-size 2 has no effect: it is for --engine vllm"),
+        ({"engine": "vllm", "attention": "sdpa"}, "--attention sdpa has no effect: it is for --engine local"),
+        ({"engine": "vllm", "device": "cuda:1"}, "--device cuda:1 has no effect: .*CUDA_VISIBLE_DEVICES"),
+        ({"engine": "vllm", "concurrency": 9}, "--concurrency 9 has no effect: it is for --engine server"),
     ],
 )
 def test_settings_that_nothing_would_read(values: dict[str, Any], message: str) -> None:

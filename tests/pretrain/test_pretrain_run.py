@@ -200,6 +200,7 @@ def test_vision_alone_is_a_run_too_and_what_has_no_effect_is_said(model: Path, w
     summary = pretrain.run(config, on_note=notes.append)
     assert summary.loss == next(read_records(config.out / "log.jsonl", PretrainStep)).loss
     assert notes == [
+        f"loading {config.model} ...",
         "the samples hold fewer than four options: drills are left out",
         "no image has a photo of a good product: reference_share has no effect",
     ]

@@ -8,6 +8,11 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
+AWKWARD = (
+    *("a;=1+1.png", "a\t=1+1", "=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "''=1", "'plain"),
+    *('say "x";=1', "two\nlines;@x", "a,b", "", "plain"),
+)
+"""Texts that a spreadsheet takes for a formula, or cuts where its separator is another one."""
 HOSTILE = (
     "<script>alert('x')</script>\"><img src=https://evil.example onerror=alert(1)>&quot;'</pre></script>"
     "<a href='javascript:alert(1)' onclick=alert(1)>{{ 7 * 7 }}{% raw %}<!-- ${1} -->"

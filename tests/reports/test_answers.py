@@ -56,7 +56,8 @@ def options(found: Page) -> list[str]:
 def test_the_head_says_what_was_measured(root: Path) -> None:
     found = page(root, WRONG)
     for text in (
-        "mmad: answers of tiny", "Model tiny", "Protocol anomalyr1 f00dcafe", "Strict accuracy 61.23 %",
+        "mmad: answers of tiny", "Model tiny", "Protocol anomalyr1 f00dcafe",
+        "Strict accuracy, mean of the subtasks 61.23 %",
         "Answers read 97.50 %", "Data (SHA-256) ab12", "Shots 1", "1 All answers 1 Wrong 0 Unread 0 Right",
     ):  # fmt: skip
         assert text in found.flat, text

@@ -18,8 +18,9 @@ from iadr1.records import DetectedDefect, Detection
 from iadr1.reports import html
 from iadr1.reports.html import CSV_COLUMNS, SCRIPTS, STATES, append_csv, write_csv, write_report
 from iadr1.reports.words import LANGUAGES, words
+from iadr1.spreadsheet import unguard
+from tests.reports.parsed_page import AWKWARD, Page
 from tests.reports.parsed_page import HOSTILE as HOSTILE_HTML
-from tests.reports.parsed_page import Page
 
 HOSTILE = f"{HOSTILE_HTML}\u2028<!--<script>\x00\ud800"
 INFO = {"Model": "tiny", "Date": "2026-01-31 10:00", "Settings": "0123456789abcdef", "Masks": "grabcut"}
@@ -337,8 +338,30 @@ def test_csv_holds_no_formula(tmp_path: Path) -> None:
     append_csv(tmp_path / "s.csv", [Detection(image="+c.png", verdict="normal", score=1.0)])
     rows = list(csv.DictReader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
     assert [row["image"] for row in rows] == ["'=HYPERLINK(A1).png", "''-b.png", "'+c.png"]
-    assert (rows[0]["labels"], rows[0]["parse"], rows[1]["error"]) == ("'@SUM(A1); +1", "'\t=1", "'-x")
-    assert (rows[0]["score"], rows[2]["score"], rows[2]["verdict"]) == ("0.5000", "1.0000", "normal")
+    assert (rows[0]["labels"], rows[0]["parse"], rows[1]["error"]) == ("'@SUM(A1); +1", "'\t'=1", "'-x")
+    assert (rows[0]["score"], rows[2]["score"], rows[2]["verdict"]) == ("0.5", "1", "normal")
+
+
+def test_the_csv_tells_a_score_from_the_threshold(tmp_path: Path) -> None:
+    scores = (0.99990512, 0.99990513, 0.9999)
+    write_csv(tmp_path / "s.csv", [Detection(image="a.png", verdict="normal", score=score) for score in scores])
+    rows = csv.DictReader((tmp_path / "s.csv").open(encoding="utf-8", newline=""))
+    assert [float(row["score"]) for row in rows] == list(scores)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_no_cell_of_a_csv_is_a_formula_whatever_separates_them(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "s.csv"
+    write_csv(path, [Detection(image=text or "x", verdict="normal", score=0.5, parse=text) for text in AWKWARD])
+    append_csv(path, [Detection(image=text or "x", verdict="undecided", error=text) for text in AWKWARD])
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file, delimiter=delimiter) for cell in row]
+    assert len(cells) >= 2 * len(AWKWARD)
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))] == []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [unguard(row["parse"]) for row in rows[: len(AWKWARD)]] == list(AWKWARD)
+    assert [unguard(row["error"]) for row in rows[len(AWKWARD) :]] == list(AWKWARD)
 
 
 def test_csv_has_a_line_for_each_photo(tmp_path: Path) -> None:
@@ -352,5 +375,5 @@ def test_csv_has_a_line_for_each_photo(tmp_path: Path) -> None:
     )
     rows = list(csv.reader((tmp_path / "summary.csv").open(encoding="utf-8", newline="")))
     assert tuple(rows[0]) == CSV_COLUMNS
-    assert rows[1] == ["ä b.png", "anomalous", "0.5000", "2", 'scratch; a "quoted", label', "42", "9", "8", "ok", ""]
+    assert rows[1] == ["ä b.png", "anomalous", "0.5", "2", 'scratch; a "quoted", label', "42", "9", "8", "ok", ""]
     assert rows[2] == ["c.png", "undecided", "", "0", "", "", "0", "0", "", "empty"]

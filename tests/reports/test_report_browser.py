@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from iadr1.records import DetectedDefect, Detection
 from iadr1.reports import html
 from iadr1.reports.html import write_report
 from iadr1.reports.words import words
+from iadr1.spreadsheet import guard
+from tests.reports.parsed_page import AWKWARD
 from tests.reports.parsed_page import HOSTILE as HOSTILE_HTML
 
 if TYPE_CHECKING:
@@ -260,6 +263,29 @@ def test_decisions_are_kept_exported_and_imported(reader: Reader, report: Path, 
         assert kept["decisions"]["left/ng2.png"]["reviewer"] == "=Jo, Doe"
         assert other.faults == []
         other.page.context.close()
+
+
+def test_cells_of_the_exported_review_are_as_those_of_the_summary(browser: Browser, tmp_path: Path) -> None:
+    records = [Detection(image=f"{n}.png", image_sha256=str(n), verdict="normal") for n in range(len(AWKWARD))]
+    write_report(tmp_path / "report.html", records, images=tmp_path, info=INFO)
+    row = {"verdict": "normal", "score": None, "decision": "accept", "reviewer": "", "time": "2030-01-01T00:00:00Z"}
+    rows = [{**row, "image": f"{n}.png", "sha256": str(n), "remark": text} for n, text in enumerate(AWKWARD)]
+    review = tmp_path / "review.json"
+    review.write_text(json.dumps({"format": "iadr1-review", "decisions": rows}))
+    for _ in range(2):  # the second time what was exported is taken in
+        reader = Reader(browser.new_context().new_page()).open(tmp_path / "report.html")
+        reader.page.set_input_files("#file", review)
+        reader.until(f"document.getElementById('notice').textContent.startsWith('Taken over: {len(AWKWARD)}. ')")
+        with reader.page.expect_download() as download:
+            reader.page.click("#export-csv")
+        review = tmp_path / "review.csv"
+        download.value.save_as(review)
+        text = review.read_bytes().decode("utf-8-sig")
+        found = {line["image"]: line["remark"] for line in csv.DictReader(io.StringIO(text, newline=""))}
+        assert found == {f"{n}.png": guard(remark) for n, remark in enumerate(AWKWARD)}
+        cells = [cell for line in csv.reader(io.StringIO(text, newline=""), delimiter=";") for cell in line]
+        assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))] == []
+        reader.page.context.close()
 
 
 def test_what_is_no_review_and_what_is_old_or_foreign_is_not_taken_over(reader: Reader, report: Path) -> None:

@@ -23,10 +23,15 @@ from iadr1.geometry import Box
 from iadr1.masks import MaskResult
 from iadr1.records import Detection, read_records
 from iadr1.rle import decode, parse
-from iadr1.stages.inspection import InspectSettings
+from iadr1.stages.inspection import InspectSettings, References
+from iadr1.stages.serve import bench
+from iadr1.stages.serve.pictures import check_header
+from iadr1.stages.serve.pictures import decode as decode_photo
+from iadr1.stages.serve.refusals import RefusedError
 from iadr1.stages.serve.request_log import Entry
 from iadr1.stages.serve.settings import Limits
 from tests.serve.house import encoded, house, png
+from tests.serve.tiffs import tiled_tiff
 from tests.stages.fake_engine import BAD, FakeEngine
 
 
@@ -97,6 +102,20 @@ def test_a_photo_may_be_the_body_itself() -> None:
     assert raw(encoded(Image.new("RGB", (50, 60)), "JPEG"), content_type="image/png").json()["width"] == 50
 
 
+@pytest.mark.parametrize("query", ["?mask=true", "?masks=1&mask=true", "?name=a.png&image=b", "?reference=a&masks=1"])
+def test_a_field_that_does_not_exist_is_refused_in_the_address_too(query: str) -> None:
+    answer = raw(png(), query=query, content_type="image/png")
+    assert answer.status_code == 422
+    assert answer.json()["error"].endswith("' in the address")
+    assert answer.json()["hint"] == "known fields in the address: masks, name"
+
+    async def go() -> httpx.Response:
+        async with house() as there:
+            return await there.client.post(f"/v1/detect{query}", files={"image": ("a.png", png())})
+
+    assert asyncio.run(go()).json() == answer.json()
+
+
 def test_photos_of_one_name_do_not_mix() -> None:
     engine = FakeEngine(default=lambda request: "?" if request.images[-1].width > 112 else BAD)
     sizes = [(112, 112), (140, 112)] * 4
@@ -124,16 +143,43 @@ def test_references_come_with_the_request() -> None:
 def test_references_of_the_server_are_chosen_by_the_name(tmp_path: Path) -> None:
     for name in ("bottle", "cap"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "good.png").write_bytes(png())
+        (tmp_path / name / "good.png").write_bytes(png((120, 112)))
     for name in ("bottle", "cap"):
         answer = send(world={"references": tmp_path}, data={"name": f"{name}/7.png"})
         assert answer.json()["references"] == [f"{name}/good.png"]
 
 
+def test_a_copy_of_the_photo_is_no_reference(tmp_path: Path) -> None:
+    photo = encoded(Image.radial_gradient("L"))
+    (tmp_path / "part.png").write_bytes(photo)
+    (tmp_path / "z.png").write_bytes(encoded(Image.new("L", (9, 9))))
+    assert send(photo, world={"references": tmp_path}).json()["references"] == ["z.png"]
+    assert send(world={"references": tmp_path}).json()["references"] == ["part.png"]
+
+
+def test_references_are_hashed_before_the_first_request(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(png())  # whatever they are called
+    references = References(tmp_path)
+    bench.Bench(FakeEngine(), InspectSettings(shots=1), references=references)
+    assert {"_files", "_hashes"} <= vars(references).keys()
+
+
+def test_a_photo_without_a_folder_is_of_no_folder(tmp_path: Path) -> None:
+    """Whatever the server calls the place of an upload within itself."""
+    place = bench._NOWHERE.parent
+    for name in ("upload/q", place.name + "/q", "z"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.png").write_bytes(
+            encoded(Image.radial_gradient("L") if "/" in name else Image.new("L", (9, 9)))
+        )
+    answer = send(world={"references": tmp_path}, data={"name": "nn.png"})
+    assert answer.json()["references"] == ["z.png"]
+
+
 def test_fewer_references_than_asked_for_are_counted(tmp_path: Path) -> None:
     for name in ("bottle/a", "bottle/b", "cap/a"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / f"{name}.png").write_bytes(png())
+        (tmp_path / f"{name}.png").write_bytes(png((120, 112)))
 
     async def go() -> tuple[list[int], list[int], int]:
         shown, counts = [], []
@@ -173,10 +219,10 @@ _QUARTER_TURN[0x0112] = 6
         (Image.new("RGBA", (40, 50)), "WEBP", {}, (40, 50)),
         (Image.new("P", (40, 50)), "GIF", {}, (40, 50)),
         (Image.new("1", (40, 50)), "PNG", {}, (40, 50)),
-        (Image.new("LA", (1, 1)), "PNG", {}, (1, 1)),
+        (Image.new("LA", (16, 17)), "PNG", {}, (16, 17)),
         (Image.new("RGB", (40, 50)), "JPEG", {"exif": _QUARTER_TURN}, (50, 40)),
     ],
-    ids=["cmyk", "16 bit png", "16 bit tiff", "webp alpha", "gif", "1 bit", "1 px", "turned by EXIF"],
+    ids=["cmyk", "16 bit png", "16 bit tiff", "webp alpha", "gif", "1 bit", "least size", "turned by EXIF"],
 )
 def test_photos_of_every_kind(picture: Image.Image, kind: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     answer = send(encoded(picture, kind, **options))
@@ -214,7 +260,12 @@ def _zip_bomb() -> bytes:
         (_claims(100_000, 100_000), 413, "above the limit of 64 million pixels"),
         (_claims(9000, 9000), 413, "image is 9000 x 9000 px, above the limit"),
         (_claims(0, 5), 422, "image cannot be read"),
-        (png((1, 300)), 422, "aspect"),
+        (tiled_tiff(24_576), 413, "image is in tiles of 24576 x 24576 px, above the limit of 64 million pixels"),
+        (tiled_tiff(64), 422, "image cannot be read"),  # its tile is cut off
+        (tiled_tiff(64, kind=13), 422, "TIFF tag 322 is of type 13, neither"),
+        (png((16, 4800)), 422, "aspect"),
+        (png((1, 1)), 422, "the photo is 1 x 1 px, a side has to have at least 16"),
+        (png((2000, 2)), 422, "the photo is 2000 x 2 px, a side has to have at least 16"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else None,
 )
@@ -234,8 +285,41 @@ class Narrow(FakeEngine):
         self.profile = type(self.profile)("qwen2_5_vl", self.profile.box_space, 28, 3136, 12544)
 
 
-def test_references_count_for_the_pixels_of_a_request() -> None:
-    large = _claims(7000, 7000)
+@pytest.mark.parametrize(
+    "error",
+    [
+        struct.error("?"),
+        zlib.error("?"),
+        SyntaxError("?"),
+        OSError("?"),
+        RuntimeError("?"),
+        KeyError("?"),
+        EOFError("?"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_reader_raises_is_a_damaged_photo(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken(*args: Any, **options: Any) -> Any:
+        raise error
+
+    photo = io.BytesIO(png())
+    monkeypatch.setattr(Image, "open", broken)
+    for look in (lambda: check_header(photo, what="image", max_pixels=9), lambda: decode_photo(photo, what="image")):
+        with pytest.raises(RefusedError, match="image cannot be read") as caught:
+            look()
+        assert (caught.value.status, caught.value.outcome) == (422, "not_an_image")
+    assert photo.tell() == 0
+
+
+def test_a_vast_picture_is_refused_by_its_header_whoever_sees_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow itself refuses twice as many
+    with pytest.raises(RefusedError, match=r"image is above the limit of 0\.5 million pixels") as caught:
+        check_header(io.BytesIO(png()), what="image", max_pixels=500_000)
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("large", [_claims(7000, 7000), tiled_tiff(7000)], ids=["png", "tile"])
+def test_references_count_for_the_pixels_of_a_request(large: bytes) -> None:
     files = [("image", ("a.png", large)), ("reference", ("g.png", large)), ("reference", ("h.png", large))]
     answer = send(files=files)
     assert (answer.status_code, answer.json()["error"]) == (

@@ -10,8 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,16 +25,25 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 import httpx
+import uvicorn
 
 import iadr1
 from iadr1.cli.app import app
 from iadr1.config import ServeConfig
-from iadr1.errors import MissingExtraError, ModelError, UsageError
+from iadr1.errors import MissingExtraError, ModelError, OutputError, UsageError
+from iadr1.models import EMBEDDED, Engine
+from iadr1.models.fingerprint import folder_fingerprint
 from iadr1.records import Detection, read_records
 from iadr1.stages import serve as stage
-from iadr1.stages.serve.request_log import Entry
-from iadr1.stages.serve.settings import check_settings, limits_of, read_token
-from tests.serve.house import png
+from iadr1.stages.inspection import Calibration, InspectSettings, References, Scores
+from iadr1.stages.serve.app import create_app
+from iadr1.stages.serve.bench import Bench
+from iadr1.stages.serve.desk import Desk
+from iadr1.stages.serve.metrics import Metrics
+from iadr1.stages.serve.request_log import Entry, RequestLog
+from iadr1.stages.serve.server import _Server
+from iadr1.stages.serve.settings import Limits, check_files, check_settings, limits_of, read_token
+from tests.serve.house import HeldEngine, png
 from tests.stages.fake_engine import FakeEngine
 
 CHECKOUT = Path(iadr1.__file__).parents[1]
@@ -78,8 +89,8 @@ def test_the_end_may_come_while_the_model_is_loaded() -> None:
         "import time, threading, os, signal\n"
         "from iadr1.config import ServeConfig\n"
         "from iadr1.stages import serve\n"
-        "from iadr1.stages.serve import server\n"
-        "server.loader = lambda config, engine: lambda: time.sleep(60)\n"
+        "from iadr1.stages.serve import bench\n"
+        "bench.loader = lambda config, engine, references: lambda: time.sleep(60)\n"
         "threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()\n"
         "summary = serve.run(ServeConfig(port=0))\n"
         "print(summary.finished, summary.idle, flush=True)\n"
@@ -94,9 +105,136 @@ def test_the_end_may_come_while_the_model_is_loaded() -> None:
     assert time.monotonic() - started < 45
 
 
-def test_an_error_of_loading_ends_it() -> None:
-    with pytest.raises(ModelError, match="nowhere"):
-        stage.run(ServeConfig(model="nowhere", port=0))
+def test_an_error_of_loading_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loader(config: ServeConfig, engine: Engine | None, references: References | None) -> Callable[[], Bench]:
+        def fail() -> Bench:
+            raise ModelError("no weights")
+
+        return fail
+
+    monkeypatch.setattr("iadr1.stages.serve.bench.loader", loader)
+    told: list[str] = []
+    with pytest.raises(ModelError, match="no weights"):
+        stage.run(ServeConfig(port=0), announce=told.append)
+    assert told[0].startswith("listening on ")
+
+
+def _calibrated(folder: Path, **other: Any) -> Path:
+    """A calibration of the embedded model as `iadr1 calibrate` would write it, but for `other`."""
+    way = {
+        "fingerprint": folder_fingerprint(EMBEDDED / "tiny"),
+        "engine": "local",
+        "dtype": "float32",
+        "sizes": "any",
+        "shots": 0,
+        "tiles": "off",
+        "references": "",
+        "paired": False,
+        "digest": InspectSettings().score_digest,
+    }
+    figures = {
+        "threshold": 0.5,
+        "band": (0.4, 0.6),
+        "fpr_budget": 0.05,
+        "normals": 1,
+        "normals_needed": 1,
+        "false_alarms": 0,
+        "fpr_interval_95": (0.0, 1.0),
+        "true_fpr_interval_95": (0.0, 1.0),
+        "model": "tiny",
+        "scores": Scores(normals=(0.1,)),
+    }
+    path = folder / "calibration.json"
+    path.write_text(Calibration(**(way | figures | other)).model_dump_json())
+    return path
+
+
+def test_a_calibration_that_may_be_for_this_server_is_taken(tmp_path: Path) -> None:
+    """What only the loaded model says is compared when it is loaded."""
+    path = _calibrated(tmp_path)
+    check_files(ServeConfig(calibration=path))
+    check_files(ServeConfig(calibration=path, dtype="float32"))
+    check_files(ServeConfig(calibration=path, model="org/name"))
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good/a.png").write_bytes(png())
+    references = References(tmp_path / "good")
+    shown = {"shots": 1, "references": references.digest, "digest": InspectSettings(shots=1).score_digest}
+    path = _calibrated(tmp_path, **shown)
+    check_files(ServeConfig(calibration=path, references=tmp_path / "good"))
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "told"),
+    [
+        ({}, {"dtype": "bfloat16"}, "--dtype float32, here bfloat16"),
+        ({"engine": "vllm"}, {}, "--engine vllm, here local"),
+        ({"tiles": "2x2"}, {}, "--tiles 2x2, here off"),
+        ({"fingerprint": "0" * 16, "model": "parts"}, {}, "other weights: 'parts' 0000000000000000, here"),
+        ({"shots": 2, "references": "abc"}, {}, "--shots 2, here 0; --references, here none"),
+        ({"digest": "abc"}, {}, "another question or overlap of tiles: abc"),
+        ({"shots": 1, "references": "abc"}, {"references": "good"}, r"other files \(by names and contents: abc, here "),
+        ({}, {"references": "none"}, "no folder '.*none'"),
+        ({}, {"model": "nowhere"}, "no model 'nowhere'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_server_listens(
+    tmp_path: Path, made: dict[str, Any], given: dict[str, Any], told: str
+) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good/a.png").write_bytes(png())
+    if "references" in given:
+        given = given | {"references": tmp_path / given["references"]}
+    config = ServeConfig(port=0, calibration=_calibrated(tmp_path, **made), **given)
+    announced: list[str] = []
+    with pytest.raises(UsageError, match=told):
+        stage.run(config, announce=announced.append)
+    assert announced == []
+
+
+def test_references_that_cannot_be_read_are_told_before_the_server_listens(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "b.png").write_bytes(b"no photo")
+    announced: list[str] = []
+    found = check_files(ServeConfig(references=tmp_path), FakeEngine(), announced.append)
+    assert found is not None
+    assert announced[0].startswith("1 of the references cannot be read and are left out")
+
+
+def test_a_given_engine_is_compared_with_the_calibration_before_the_server_listens(tmp_path: Path) -> None:
+    announced: list[str] = []
+    config = ServeConfig(port=0, calibration=_calibrated(tmp_path))
+    with pytest.raises(UsageError, match="other weights: 'tiny'"):
+        stage.run(config, engine=FakeEngine(), announce=announced.append)
+    assert announced == []
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_the_first_signal_finishes_what_is_inside_and_the_second_refuses_it(signals: int) -> None:
+    engine, told = HeldEngine(), list[str]()
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        desk = Desk(lambda: Bench(engine, InspectSettings()), Limits(deadline_s=20), metrics := Metrics())
+        settings = uvicorn.Config(create_app(desk, metrics), log_config=None, timeout_graceful_shutdown=5)
+        server = _Server(settings, desk, 20.0, told.append)
+        ready = threading.Event()
+        desk.on_ready = ready.set
+        running = pool.submit(server.run, sockets=[listening])
+        assert ready.wait(10)
+        address = "http://{}:{}/v1/detect".format(*listening.getsockname())
+        answer = pool.submit(httpx.post, address, files={"image": ("a.png", png())}, timeout=30)
+        assert engine.begun.wait(10)
+        started = time.monotonic()
+        for _ in range(signals):
+            server.handle_exit(signal.SIGTERM, None)
+            time.sleep(0.2)
+        if signals == 1:
+            assert not answer.done()
+            engine.let_go()
+        assert (answer.result(10).status_code, server.finished) == ((200, True) if signals == 1 else (503, False))
+        running.result(10)
+        assert time.monotonic() - started < 10
+        engine.let_go()
+        assert desk.end(wait_s=5)
+    assert told == ["stopping: 1 requests in the house, at most 20 s"]
 
 
 def test_an_address_that_is_taken_is_told() -> None:
@@ -113,20 +251,20 @@ def test_an_address_that_is_taken_is_told() -> None:
         ({"host": "::"}, "other machines could send photos"),
         ({"host": "inspection.example"}, "other machines could send photos"),
         ({"token_env": "A", "no_token": True}, "contradict"),
-        ({"queue": 0}, "queue is 0"),
-        ({"port": 70000}, "port is 70000"),
-        ({"port": -1}, "port is -1"),
-        ({"max_wait_ms": -1.0}, "max_wait_ms is -1.0"),
-        ({"deadline_s": 0.0}, "deadline_s is 0.0"),
-        ({"deadline_s": float("nan")}, "deadline_s is nan"),
-        ({"drain_s": float("inf")}, "drain_s is inf"),
-        ({"max_mb": 0.0}, "max_mb is 0.0"),
-        ({"max_mb": 1e-9}, "max_mb is 1e-09, it must be at least 0.001"),
-        ({"max_mb": float("inf")}, "max_mb is inf, it must be at most 100000"),
-        ({"max_megapixels": 1e-9}, "max_megapixels is 1e-09, it must be at least 0.001"),
-        ({"max_megapixels": float("inf")}, "max_megapixels is inf, it must be at most 250"),
+        ({"queue": 0}, "--queue is 0"),
+        ({"port": 70000}, "--port is 70000"),
+        ({"port": -1}, "--port is -1"),
+        ({"max_wait_ms": -1.0}, "--max-wait-ms is -1.0"),
+        ({"deadline_s": 0.0}, "--deadline-s is 0.0"),
+        ({"deadline_s": float("nan")}, "--deadline-s is nan"),
+        ({"drain_s": float("inf")}, "--drain-s is inf"),
+        ({"max_mb": 0.0}, "--max-mb is 0.0"),
+        ({"max_mb": 1e-9}, "--max-mb is 1e-09, it must be at least 0.001"),
+        ({"max_mb": float("inf")}, "--max-mb is inf, it must be at most 100000"),
+        ({"max_megapixels": 1e-9}, "--max-megapixels is 1e-09, it must be at least 0.001"),
+        ({"max_megapixels": float("inf")}, "--max-megapixels is inf, it must be at most 250"),
         ({"calibration": Path("none.json")}, "cannot read the calibration"),
-        ({"max_megapixels": 300.0}, "max_megapixels is 300.0, it must be at most 250"),
+        ({"max_megapixels": 300.0}, "--max-megapixels is 300.0, it must be at most 250"),
         ({"batch_size": 0}, "--batch-size is 0"),
         ({"mode": "guess"}, "no mode 'guess'"),
         ({"masks": True, "mode": "direct"}, "gives no boxes"),
@@ -168,6 +306,14 @@ def test_limits_are_what_was_asked_for() -> None:
     }
     assert limits.places == 8
     assert limits_of(ServeConfig(engine="server", concurrency=7)).batch == 7
+
+
+def test_only_the_last_folder_of_the_log_is_made(tmp_path: Path) -> None:
+    RequestLog(tmp_path / "logs" / "requests.jsonl").close()
+    assert (tmp_path / "logs" / "requests.jsonl").exists()
+    with pytest.raises(OutputError, match=r"cannot write the request log: No such file .*\(name a file in a folder"):
+        RequestLog(tmp_path / "typing" / "error" / "requests.jsonl")
+    assert not (tmp_path / "typing").exists()
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi")
 
@@ -19,13 +21,14 @@ from iadr1.errors import ModelError, OutputError
 from iadr1.records import read_records
 from iadr1.stages.inspection import loading
 from iadr1.stages.serve import desk as room
-from iadr1.stages.serve import request_log
+from iadr1.stages.serve import pictures, request_log
 from iadr1.stages.serve.desk import Desk
 from iadr1.stages.serve.metrics import Metrics
 from iadr1.stages.serve.request_log import Entry
 from iadr1.stages.serve.settings import Limits
 from iadr1.stages.serve.uploads import Upload
 from tests.serve.house import BrokenEngine, HeldEngine, House, house, png
+from tests.serve.tiffs import tiled_tiff
 from tests.stages.fake_engine import FakeEngine
 
 
@@ -329,6 +332,67 @@ def test_a_failed_photo_costs_the_others_nothing() -> None:
     assert "shape mismatch" in answers[3].json()["error"]
 
 
+async def _health(there: House) -> tuple[int, str, str]:
+    answer = await there.client.get("/health")
+    return answer.status_code, answer.json()["status"], answer.json()["reason"]
+
+
+async def _while_busy(there: House, let_go: Callable[[], None]) -> list[tuple[int, str, str]]:
+    """The health at first, after twice the deadline, and when it goes on."""
+    seen = [await _health(there)]
+    assert (await there.detect()).status_code == 504
+    await asyncio.sleep(2 * there.desk.limits.deadline_s)
+    seen.append(await _health(there))
+    let_go()
+    async with asyncio.timeout(10):
+        while (last := await _health(there))[1] != "ready":
+            await asyncio.sleep(0.01)
+    return [*seen, last]
+
+
+def test_a_model_that_hangs_makes_the_server_unready_until_it_goes_on() -> None:
+    engine = HeldEngine()
+
+    async def go() -> list[tuple[int, str, str]]:
+        async with house(engine, limits=Limits(deadline_s=0.5, wait_s=0)) as there:
+            return await _while_busy(there, engine.let_go)
+
+    before, busy, after = asyncio.run(go())
+    assert before == after == (200, "ready", "")
+    assert busy[:2] == (503, "failing")
+    assert busy[2].startswith("one batch has been looked at by the model for ")
+
+
+def test_photos_that_take_long_to_decode_make_it_unready_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, decode = threading.Event(), pictures.decode
+
+    def slow(file: IO[bytes], *, what: str) -> Image.Image:
+        assert go_on.wait(10)
+        return decode(file, what=what)
+
+    monkeypatch.setattr(pictures, "decode", slow)
+
+    async def go() -> list[tuple[int, str, str]]:
+        async with house(limits=Limits(deadline_s=0.5, wait_s=0)) as there:
+            return await _while_busy(there, go_on.set)
+
+    before, busy, after = asyncio.run(go())
+    assert before == after == (200, "ready", "")
+    assert busy[:2] == (503, "failing")
+    assert busy[2].startswith("one batch has been decoded for ")
+
+
+def test_large_tiles_count_as_pixels_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "BATCH_PIXELS", 3 * 128 * 128)
+    engine, tile = HeldEngine(), tiled_tiff(128, pixels=True)
+
+    async def go() -> list[int]:
+        async with house(engine, limits=Limits(batch=8, wait_s=0.5)) as there:
+            return await _sizes_of_batches(there, engine, 4, photo=tile)
+
+    assert asyncio.run(go()) == [3, 1]
+
+
 def test_damaged_photos_do_not_make_the_server_unready() -> None:
     async def go() -> tuple[list[int], str]:
         async with house() as there:
@@ -369,6 +433,26 @@ def test_the_end_finishes_what_is_inside_and_lets_nobody_in(tmp_path: Path) -> N
     assert answers[3].json()["error"] == "the server is stopping"
     assert answers[3].headers["retry-after"]
     assert sorted(entry.outcome for entry in read_records(log, Entry)) == ["answered"] * 3 + ["stopping"]
+
+
+def test_the_end_comes_as_soon_as_nothing_is_left() -> None:
+    engine = HeldEngine()
+
+    async def go() -> tuple[bool, float]:
+        async with house(engine, limits=Limits(deadline_s=10)) as there:
+            inside = asyncio.create_task(there.detect())
+            await there.begun(engine)
+            end = asyncio.create_task(there.desk.drain(5))
+            await asyncio.sleep(0.05)
+            assert not end.done()
+            engine.let_go()
+            assert (await inside).status_code == 200
+            started = time.perf_counter()
+            return await end, time.perf_counter() - started
+
+    finished, seconds = asyncio.run(go())
+    assert finished
+    assert seconds < 3
 
 
 def test_what_is_left_at_the_end_is_refused_too() -> None:

@@ -6,18 +6,21 @@ import dataclasses
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from iadr1.cli.app import app
 from iadr1.config import CalibrateConfig, DetectConfig
 from iadr1.errors import OutputError, UsageError
 from iadr1.models.base import Request
 from iadr1.records import Detection, read_records
 from iadr1.stages import calibrate, detect
-from iadr1.stages.inspection import Calibration, InspectSettings, Photo, References, read_calibration
+from iadr1.stages.inspection import Calibration, InspectSettings, Photo, References, read_calibration, setup
 from iadr1.stages.inspection.calibrated import Way, way_of
 from tests.stages.fake_engine import FakeEngine
 
@@ -33,7 +36,8 @@ class ByName(FakeEngine):
 def _photos(folder: Path, *scores: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for score in scores:
-        Image.new("RGB", (30, 20), (score, 90, 90)).save(folder / f"{score}.png")
+        own = zlib.crc32(folder.name.encode()) % 256  # a copy of a photo is no reference
+        Image.new("RGB", (30, 20), (score, 90, own)).save(folder / f"{score}.png")
     return folder
 
 
@@ -143,8 +147,8 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_scored(good
 
 def test_settings_that_nothing_reads_are_refused(good: Path) -> None:
     for values, message in (
-        ({"shots": 2}, "--shots 2 would not be read: add --references"),
-        ({"base_url": "http://x"}, "--base-url http://x would not be read: it is for --engine server"),
+        ({"shots": 2}, "--shots 2 has no effect: add --references"),
+        ({"base_url": "http://x"}, "--base-url http://x has no effect: it is for --engine server"),
         ({"tiles": "x"}, "tiles is 'x'"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -196,9 +200,9 @@ def test_a_calibration_is_for_one_model_and_one_way_of_asking(good: Path) -> Non
         UsageError, match=rf"calibration\.json: the calibration was made with --tiles off, here 2x2{again}"
     ):
         _detect(good, ByName(), tiles="2x2")
-    with pytest.raises(UsageError, match=r"--calibration .* would not be read: the mode 'think' goes by"):
+    with pytest.raises(UsageError, match=r"--calibration .* has no effect: the mode 'think' goes by"):
         _detect(good, ByName(), mode="think")
-    with pytest.raises(UsageError, match=r"--threshold 0\.3 would not be read: the calibration has one"):
+    with pytest.raises(UsageError, match=r"--threshold 0\.3 has no effect: the calibration has one"):
         _detect(good, ByName(), threshold=0.3)
     assert not (good.parent / "out").exists()
 
@@ -241,8 +245,8 @@ def test_it_is_for_these_references_only(good: Path) -> None:
     other = _photos(good.parent / "other", 200)
     calibrate.run(_config(good, references=shown), engine=ByName())
     for references, told in (
-        (other, r"--references with other files: \w{16}, here \w{16} \("),
-        (None, r"--shots 1, here 0; --references with other files: \w{16}, here none \("),
+        (other, r"--references with other files \(by names and contents: \w{16}, here \w{16}\) \("),
+        (None, r"--shots 1, here 0; --references, here none \("),
     ):
         with pytest.raises(UsageError, match=told):
             _detect(good, ByName(), references=references)
@@ -268,6 +272,60 @@ def test_pairs_of_photo_and_reference_may_be_other_pairs(good: Path) -> None:
         _detect(good, ByName(), references=_photos(good.parent / "one more", 5, 36, 90, 91))
     with pytest.raises(UsageError, match="--references with other files"):
         _detect(good, ByName(), references=_photos(good.parent / "one less", 5, 36))
+
+
+def test_references_that_are_pairs_in_one_of_the_two_only_count_with_their_digest(good: Path) -> None:
+    calibrate.run(_config(good, references=_photos(good.parent / "shown", 200, 201)), engine=ByName())
+    pairs = _photos(good.parent / "pairs", 5, 36, 90)
+    with pytest.raises(UsageError, match="--references with other files"):
+        _detect(good, ByName(), references=pairs)
+
+
+class _NeverBesideItself(ByName):
+    def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+        for request in requests:
+            *references, photo = request.images
+            assert references, "nothing to compare with"
+            assert all(shown.tobytes() != photo.tobytes() for shown in references), request.id
+        return super().probabilities(requests, words)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_no_photo_is_compared_with_a_copy_of_itself(good: Path, renamed: bool) -> None:
+    """Else all scores are low and the threshold is void, and as pairs it would hold for any other references."""
+    copies = good.parent / "copies"
+    copies.mkdir()
+    for score in range(1, 40):
+        shutil.copy(good / f"{score}.png", copies / (f"{100 + score}.png" if renamed else f"{score}.png"))
+    summary = calibrate.run(_config(good, references=copies), engine=_NeverBesideItself())
+    assert (summary.among_references, summary.calibration.paired) == (39, False)
+    fresh = _photos(good.parent / "fresh", 5, 36, 90)
+    with pytest.raises(UsageError, match="--references with other files"):
+        _detect(good, ByName(), references=fresh)
+    other = calibrate.run(_config(good, references=fresh), engine=_NeverBesideItself())
+    assert other.among_references == 0
+
+
+def test_how_many_references_are_damaged_is_said_before_the_model_is_loaded(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = _photos(good.parent / "shown", 200, 201)
+    (shown / "202.png").write_bytes(b"")
+    lines: list[str] = []
+
+    def load(name: str, model: str, options: object) -> FakeEngine:
+        lines.append("loaded")
+        return ByName()
+
+    monkeypatch.setattr(setup, "load_engine", load)
+    summary = calibrate.run(_config(good, references=shown), on_note=lines.append)
+    told = f"{shown / '202.png'}: the file is empty (0 bytes)"
+    assert lines == [
+        f"1 of the references cannot be read and are left out, the first: {told}",
+        "loading tiny ...",
+        "loaded",
+    ]
+    assert (summary.damaged_references, summary.calibration.normals) == ((told,), 39)
 
 
 def test_a_reference_that_two_photos_share_makes_no_pairs(good: Path) -> None:
@@ -314,3 +372,108 @@ def test_a_file_that_was_changed_is_refused(good: Path, change: dict[str, object
     path.unlink()
     with pytest.raises(UsageError, match="cannot read the calibration"):
         read_calibration(path, _way())
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, r"cannot read the calibration '.*other\.json': there is no such file \(--calibration names the file"),
+        ("normals", r"not a calibration: it is no JSON \(--calibration names the file that 'iadr1 calibrate' wrote"),
+        ('{"command": "detect", "config": {}}', r"not a calibration: it is what 'iadr1 detect' was run with \(--cal"),
+        ("[1]", r"not a calibration: it holds no threshold \(--calibration names the file"),
+    ],
+)
+def test_another_file_than_a_calibration_is_said_to_be_one(tmp_path: Path, content: str | None, told: str) -> None:
+    path = tmp_path / "other.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=told):
+        read_calibration(path, _way())
+
+
+def test_a_folder_is_no_calibration(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the calibration '.*': Is a directory \(--calibration names"):
+        read_calibration(tmp_path, _way())
+
+
+def test_a_stopped_run_goes_on_with_the_scores_it_has(good: Path) -> None:
+    class Stopped(ByName):
+        """Is interrupted at the third batch."""
+
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            self.weighed += [(request, ()) for request in requests]
+            if len(self.weighed) > 2 * len(requests):
+                raise KeyboardInterrupt
+            return super().probabilities(requests, words)
+
+    class Counting(ByName):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            self.weighed += [(request, ()) for request in requests]
+            return super().probabilities(requests, words)
+
+    config = _config(good, fpr=0.1, batch_size=8)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate.run(config, engine=Stopped())
+    partial = good.parent / "calibration.partial.jsonl"
+    assert (len(partial.read_text().splitlines()), config.out.exists()) == (16, False)
+    with partial.open("a") as file:
+        file.write('{"way": "ab')  # killed while it wrote
+
+    other, again, lines, seen = Counting(), Counting(), list[str](), list[tuple[int, int]]()
+    other.fingerprint = "4567"
+    kept = partial.read_text()
+    calibrate.run(dataclasses.replace(config, out=good.parent / "other.json"), engine=other)
+    assert len(other.weighed) == 39
+    assert partial.read_text() == kept
+    calibrate.run(config, engine=other)
+    assert len(other.weighed) == 2 * 39, "another model's scores are not taken"
+    partial.write_text(kept)
+    found = calibrate.run(config, engine=again, progress=lambda *at: seen.append(at), on_note=lines.append).calibration
+    assert (len(again.weighed), seen[0], seen[-1]) == (39 - 16, (16, 39), (39, 39))
+    assert lines == ["16 of the photos have their score from a run that was stopped"]
+    assert not partial.exists()
+    whole = calibrate.run(config, engine=ByName()).calibration
+    assert found.model_copy(update={"created": ""}) == whole.model_copy(update={"created": ""})
+
+
+def test_what_is_counted_adds_up_and_is_what_detect_says(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = _photos(good.parent / "bad", 60, 80)
+    for score in (10, 39):  # below the band, and in it above the threshold
+        Image.new("RGB", (30, 20), (score, 0, 0)).save(bad / f"{score}.png")
+    monkeypatch.setattr(setup, "load_engine", lambda *_: ByName())
+    out = good.parent / "calibration.json"
+    words = ["calibrate", "--normals", str(good), "--anomalies", str(bad), "--fpr", "0.1", "--out", str(out)]
+    output = CliRunner().invoke(app, words).output
+    assert "anomalies  4: 2 anomalous, 1 undecided, 1 missed\n" in output
+    assert "           above the threshold, undecided ones among them: 3, 19 to 99.4 % (exact 95 %)" in output
+    found = Calibration.model_validate_json(out.read_text())
+    counts = found.verdicts(found.scores.normals)
+    assert sum(counts.values()) == 39
+    normals = f"{counts['anomalous']} anomalous, {counts['undecided']} undecided, {counts['normal']} normal"
+    assert f"normals    39: {normals}\n" in output
+    assert (
+        f"good photos: {normals}; bad: 2 anomalous, 1 undecided, 1 missed; above the threshold, undecided" in found.told
+    )
+    assert found.undecided_normals == counts["undecided"]
+
+
+def test_the_option_whose_folder_is_not_there_is_named(good: Path) -> None:
+    nowhere = good.parent / "nowhere"
+    with pytest.raises(UsageError, match=r"no folder or file '.*nowhere' \(--normals names a folder of photos of good"):
+        calibrate.run(_config(nowhere), engine=ByName())
+    with pytest.raises(
+        UsageError, match=r"no folder or file '.*nowhere' \(--anomalies names a folder of photos of bad"
+    ):
+        calibrate.run(_config(good, anomalies=nowhere), engine=ByName())
+
+
+def test_no_budget_is_proposed_that_nobody_wants(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds 1 \(add 18 more\)$"):
+        calibrate.run(_config(_photos(tmp_path / "good", 1)), engine=ByName())
+
+
+def test_only_photos_of_a_pattern_are_scored_and_other_files_are_counted(good: Path) -> None:
+    (good / "x.heic").touch()
+    summary = calibrate.run(_config(good, fpr=0.1), engine=ByName(), glob="[12]*")
+    assert (summary.calibration.normals, summary.left_out) == (22, {})
+    assert calibrate.run(_config(good, fpr=0.1), engine=ByName()).left_out == {".heic": 1}

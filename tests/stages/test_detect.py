@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from iadr1.config import DetectConfig
 from iadr1.errors import ModelError, NoProbabilitiesError, OutputError, UsageError
@@ -20,7 +22,8 @@ from iadr1.models.base import Completion, Profile, Request
 from iadr1.records import DetectedDefect, Detection, read_records
 from iadr1.reports.overlay import draw_overlay
 from iadr1.stages import detect
-from iadr1.stages.inspection import loading
+from iadr1.stages.detect.folder import run_key
+from iadr1.stages.inspection import InspectSettings, loading
 from tests.stages.fake_engine import BAD, NORMAL, FakeEngine
 
 
@@ -28,7 +31,9 @@ def _photo(path: Path, size: tuple[int, int] = (224, 112)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", size, (150, 150, 150))
     ImageDraw.Draw(image).line((70, 35, 100, 75), fill=(20, 20, 20), width=4)
-    image.save(path)
+    told = PngInfo()
+    told.add_text("name", str(path))
+    image.save(path, pnginfo=told, comment=str(path))  # the same picture in other bytes: a copy is no reference
     return path
 
 
@@ -68,7 +73,7 @@ def test_every_photo_gets_verdict_boxes_masks_overlay_and_score(images: Path) ->
     mask = np.asarray(Image.open(summary.out / str(defect.mask)))
     assert (mask.shape, str(mask.dtype), np.unique(mask).tolist()) == ((112, 224), "uint8", [0, 255])
     assert defect.area_px == (mask > 0).sum() > 100
-    assert defect.mask_source in ("sam2", "box")  # the embedded segmenter
+    assert defect.mask_source in ("tiny-sam2", "box")
     assert _decode(defect).tolist() == (mask > 0).tolist()
     assert records["b.png"].parse.startswith("failed")
 
@@ -157,6 +162,39 @@ def test_another_run_in_the_same_folder_is_refused(
     assert "--overwrite" in str(caught.value)
     assert "--out" in str(caught.value)
     assert (images.parent / "out" / "detections.jsonl").read_text() == before
+
+
+def test_a_run_does_not_go_on_with_other_references(images: Path, tmp_path: Path) -> None:
+    good = _photo(tmp_path / "good" / "z.png").parent
+    detect.run(_config(images, references=good, glob="a.png"), engine=FakeEngine())
+    Image.new("RGB", (90, 90)).save(good / "z.png")
+    with pytest.raises(UsageError, match=r"another run \(content of references \w{16} there, \w{16} now\)"):
+        detect.run(_config(images, references=good), engine=FakeEngine())
+    with pytest.raises(UsageError, match=r"another run \(references .*good there, none now\)"):
+        detect.run(_config(images), engine=FakeEngine())
+    _photo(good / "z.png")
+    moved = shutil.copytree(good, tmp_path / "moved")  # the same files, elsewhere
+    assert detect.run(_config(images, references=moved), engine=FakeEngine()).skipped == 1
+
+
+def test_results_among_the_references_are_none_of_them(images: Path) -> None:
+    config = DetectConfig(images=images, out=images / "runs", references=images, shots=9, mode="think")
+    summary = detect.run(config, engine=FakeEngine())
+    assert (summary.out / "overlays" / "a.png").exists()
+    (images / "late.png").write_bytes((images / "a.png").read_bytes() + b"1")
+    with pytest.raises(UsageError, match=r"references \w{16} there, "):
+        detect.run(config, engine=FakeEngine())
+    (images / "late.png").unlink()
+    assert detect.run(config, engine=FakeEngine()).skipped == 3
+
+
+def test_what_draws_the_masks_is_part_of_a_run(images: Path) -> None:
+    def key(**values: object) -> dict[str, str]:
+        return run_key(_config(images, **values), FakeEngine(), InspectSettings(), None)
+
+    assert key(masks=True, segmenter="grabcut") != key(masks=True, segmenter="sam2")
+    assert key(masks=True) != key()
+    assert key(segmenter="grabcut") == key(segmenter="sam2"), "nothing is drawn"
 
 
 def test_other_photos_of_the_same_names_are_refused(images: Path, tmp_path: Path) -> None:
@@ -313,6 +351,21 @@ def test_no_photo_is_its_own_reference(images: Path) -> None:
     assert _reference_of(images, images, "a.png") == ("b.png",)
 
 
+def test_photos_among_the_references_and_damaged_references_are_counted(images: Path) -> None:
+    (images / "z.png").write_bytes(b"")
+    lines: list[str] = []
+    config = _config(images, references=images, glob="[a-c].png")
+    summary = detect.run(config, engine=FakeEngine(), on_note=lines.append)
+    (damaged,) = summary.damaged_references
+    assert damaged == f"{images / 'z.png'}: the file is empty (0 bytes)"
+    assert lines == [f"1 of the references cannot be read and are left out, the first: {damaged}"]
+    assert (summary.among_references, summary.errors) == (3, 0)
+    again = detect.run(config, engine=FakeEngine())
+    assert (again.skipped, again.among_references) == (3, 3)
+    run = json.loads((summary.out / "run.json").read_text(encoding="utf-8"))
+    assert (run["among_references"], run["damaged_references"]) == (3, [damaged])
+
+
 def test_reference_comes_first_and_missing_ones_are_counted(images: Path, tmp_path: Path) -> None:
     _photo(tmp_path / "good" / "tiles" / "c.png", (64, 64))
     engine = FakeEngine()
@@ -402,7 +455,7 @@ def test_unknown_segmenter_is_refused_before_anything_is_written(images: Path) -
     ("values", "message"),
     [
         ({"segmenter": "x"}, "no segmenter 'x'"),
-        ({"segmenter": "sam2"}, r"--segmenter sam2 would not be read: nothing is drawn without masks, add --masks"),
+        ({"segmenter": "sam2"}, r"--segmenter sam2 has no effect: nothing is drawn without masks, add --masks"),
         ({"batch_size": 0}, "--batch-size is 0, it must be at least 1"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0, it must be at least 1"),
         ({"references": Path("nowhere")}, "no folder 'nowhere' .--references names photos of good products"),

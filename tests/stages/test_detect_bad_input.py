@@ -20,14 +20,14 @@ from iadr1.stages import detect
 from tests.stages.fake_engine import FakeEngine
 
 GOOD = {
-    "one pixel.png": (1, 1),
+    "least.png": (16, 16),
     "exif.jpg": (40, 60),
     "cmyk.jpg": (60, 40),
     "alpha.png": (60, 40),
     "palette.gif": (60, 40),
     "deep.png": (60, 40),
     "deep.tif": (60, 40),
-    "wide.png": (600, 2),
+    "wide.png": (1600, 16),
     "表面 检查 Ärger é.png": (60, 40),
     "deeper/sub folder/a.png": (60, 40),
     "twin.png": (60, 40),
@@ -41,6 +41,9 @@ BAD = {
     "truncated.jpg": "cannot read",
     "truncated.png": "cannot read",
     "huge.png": "20000x20000",
+    "one pixel.png": "the photo is 1 x 1 px, a side has to have at least 16",
+    "line.png": "the photo is 600 x 2 px, a side",
+    "pages.tif": "more than one frame or page",
 }
 
 
@@ -55,8 +58,8 @@ def _write_good(folder: Path) -> None:
     photo.convert("P").save(folder / "palette.gif")
     Image.fromarray(noise[..., 0].astype(np.uint16) * 200).save(folder / "deep.png")
     Image.fromarray(noise[..., 0].astype(np.uint16) * 200).save(folder / "deep.tif")
-    Image.new("RGB", (1, 1)).save(folder / "one pixel.png")
-    Image.new("RGB", (600, 2)).save(folder / "wide.png")
+    Image.new("RGB", (16, 16)).save(folder / "least.png")
+    Image.new("RGB", (1600, 16)).save(folder / "wide.png")
     for name in GOOD:
         path = folder / name
         if not path.exists():
@@ -67,6 +70,10 @@ def _write_good(folder: Path) -> None:
 def _write_bad(folder: Path) -> None:
     (folder / "empty.png").write_bytes(b"")
     (folder / "text.png").write_text("this is no picture")
+    Image.new("RGB", (1, 1)).save(folder / "one pixel.png")
+    Image.new("RGB", (600, 2)).save(folder / "line.png")
+    pages = [Image.new("RGB", (60, 40), (shade, 0, 0)) for shade in (0, 90)]
+    pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[1:])
     for name in ("twin.jpg", "twin.png"):
         data = (folder / name).read_bytes()
         (folder / name.replace("twin", "truncated")).write_bytes(data[: len(data) // 2])

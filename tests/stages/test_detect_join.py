@@ -46,8 +46,9 @@ def _config(images: Path, out: str = "out", **values: Any) -> DetectConfig:
 
 
 def _run(images: Path, out: str = "out", **values: Any) -> None:
-    asked = {"mode": "think", "masks": True, "references": images.parent / "good"}
-    detect.run(_config(images, out, **{**asked, **values}), engine=_Engine())
+    asked = {"mode": "think", "masks": True, "references": images.parent / "good", "report": False, **values}
+    segmenter = {"segmenter": "grabcut"} if asked["masks"] else {}  # the quickest
+    detect.run(_config(images, out, **asked, **segmenter), engine=_Engine())
 
 
 def _shards(images: Path, **values: Any) -> Path:
@@ -95,7 +96,7 @@ def test_joined_shards_are_what_one_run_leaves(images: Path) -> None:
 def test_the_report_of_all_shards_is_as_that_of_one_run(images: Path) -> None:
     out = _shards(images)
     detect.run(_config(images, join=True))
-    _run(images, "whole")
+    _run(images, "whole", report=True)
     reports = [(place / "report.html").read_text() for place in (out, images.parent / "whole")]
     for text in reports:
         assert "8</b>" in text
@@ -113,7 +114,7 @@ def test_one_run_goes_on_in_a_joined_folder(images: Path) -> None:
     (images / "broken.png").unlink()
     Image.new("RGB", (112, 112)).save(images / "broken.png")
     engine = _Engine()
-    config = _config(images, mode="think", masks=True, references=images.parent / "good")
+    config = _config(images, mode="think", masks=True, segmenter="grabcut", references=images.parent / "good")
     summary = detect.run(config, engine=engine)
     assert [request.id for request in engine.asked] == ["broken.png"]
     assert (summary.errors, sum(summary.counts.values())) == (0, 8)
@@ -197,7 +198,7 @@ def test_what_does_not_belong_together_is_refused_by_name(
 def test_other_weights_are_another_run(images: Path) -> None:
     out = _shards(images)
     _run(images, shard="2/3", overwrite=True, max_new_tokens=99)
-    with pytest.raises(UsageError, match=r"shard-1-of-3 and shard-2-of-3 are of different runs: settings"):
+    with pytest.raises(UsageError, match=r"shard-2-of-3 are of different runs: max-new-tokens 512 and 99 \("):
         detect.run(_config(images, join=True))
     assert not (out / "detections.jsonl").exists()
 
@@ -243,8 +244,8 @@ def test_a_full_disk_is_one_clear_line_and_the_join_is_made_again(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"shard": "1/3"}, "--shard 1/3 would not be read: --join"),
-        ({"masks": True}, "--masks would not be read"),
+        ({"shard": "1/3"}, "--shard 1/3 has no effect: --join"),
+        ({"masks": True}, "--masks has no effect"),
         ({"glob": "a*"}, "--glob"),
         ({"language": "fr"}, "no report in the language 'fr'"),
         ({"language": "de", "report": False}, "no report is written"),
@@ -263,6 +264,77 @@ def test_the_results_of_another_run_are_not_replaced_unless_asked(images: Path) 
         detect.run(_config(images, join=True))
     assert detect.run(_config(images, join=True, overwrite=True)).joined == OF
     assert (out / "mine.txt").read_text() == "kept"
+
+
+def test_what_was_tried_again_is_not_replaced_by_a_second_join(images: Path) -> None:
+    out = _shards(images, masks=False)
+    detect.run(_config(images, join=True))
+    detect.run(_config(images, join=True))  # nothing has happened since
+    Image.new("RGB", (112, 112)).save(images / "broken.png")
+    _run(images, masks=False)
+    before = (out / "detections.jsonl").read_bytes()
+    own = r"holds what a run without --shard has found.*go on in it with the same command without --join.*--overwrite"
+    with pytest.raises(UsageError, match=own):
+        detect.run(_config(images, join=True))
+    assert (out / "detections.jsonl").read_bytes() == before
+    assert _records(out)[-1].error is None
+    _run(images, masks=False)  # as the message says
+    assert detect.run(_config(images, join=True, overwrite=True)).errors == 1
+
+
+def test_a_run_of_its_own_is_not_replaced_by_its_shards(images: Path) -> None:
+    out = _shards(images, masks=False)
+    _run(images, masks=False)
+    before = (out / "detections.jsonl").read_bytes()
+    with pytest.raises(UsageError, match="holds what a run without --shard has found"):
+        detect.run(_config(images, join=True))
+    assert (out / "detections.jsonl").read_bytes() == before
+
+
+def test_other_photos_of_the_same_names_are_not_shown_beside_the_verdicts(images: Path) -> None:
+    out = _shards(images, masks=False)
+    other = images.parent / "other"
+    for name in NAMES:
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (112, 112), (1, 2, 3)).save(other / name)
+    told = r"7 of the photos in '.*other' are not those that the shards looked at: a.png, b.png, c/d.png \.\.\."
+    with pytest.raises(
+        UsageError, match=rf"{told} \(name the folder that they looked at, '.*images'; or detect with --shard again"
+    ):
+        detect.run(_config(other, join=True))
+    assert not (out / "run.json").exists()
+    moved = shutil.copytree(images, images.parent / "moved")  # the same photos
+    assert detect.run(_config(moved, join=True)).joined == OF
+
+
+def test_a_photo_changed_since_is_looked_at_again_first(images: Path) -> None:
+    _shards(images, masks=False)
+    Image.new("RGB", (112, 112)).save(images / "e.png")
+    with pytest.raises(
+        UsageError, match=r"1 of the photos in '.*' are not those that .* looked at: e.png \(detect with --shard"
+    ):
+        detect.run(_config(images, join=True))
+    _shards(images, masks=False)
+    assert detect.run(_config(images, join=True)).joined == OF
+
+
+def test_figures_and_versions_of_all_shards_are_joined(images: Path) -> None:
+    out = _shards(images, masks=False)
+    runs = [out / f"shard-{number}-of-{OF}" / "run.json" for number in range(1, OF + 1)]
+    for number, path in enumerate(runs):
+        run = json.loads(path.read_text())
+        run["report_head"]["Versions"] = ("iadr1 1", "iadr1 2", "iadr1 1")[number]
+        run["no_score"] = "no log-probabilities" if number == 1 else None
+        run["among_references"] = number
+        run["damaged_references"] = [f"{name}: damaged" for name in ("ab", "bc", "")[number]]
+        path.write_text(json.dumps(run))
+    summary = detect.run(_config(images, join=True))
+    assert summary.no_score == "no log-probabilities"
+    assert (summary.among_references, summary.damaged_references) == (3, ("a: damaged", "b: damaged", "c: damaged"))
+    run = json.loads((out / "run.json").read_text())
+    assert run["report_head"]["Versions"] == "iadr1 1; iadr1 2"
+    assert (run["no_score"], run["among_references"]) == ("no log-probabilities", 3)
+    assert "no log-probabilities" in (out / "report.html").read_text()
 
 
 def test_the_pattern_of_the_shards_counts(images: Path) -> None:

@@ -9,15 +9,20 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from iadr1.config import DetectConfig
 from iadr1.errors import OutputError
+from iadr1.geometry import Box, box_mask
+from iadr1.masks import MaskResult
+from iadr1.models import Completion, Request
 from iadr1.records import Detection, read_records
 from iadr1.stages import detect
 from tests.stages.fake_engine import BAD, NORMAL, FakeEngine
@@ -27,6 +32,30 @@ if not hasattr(os, "fork"):
 
 PHOTOS = 7
 DONE, FULL, INTERRUPTED = 0, 3, 130
+PATIENCE_S = 20.0
+
+
+class _Dark:
+    """Marks the dark pixels of a box: a segmenter without a network, whose threads would not survive a fork."""
+
+    name = "dark"
+
+    def segment(self, image: Image.Image, boxes: Sequence[Box]) -> list[MaskResult]:
+        dark = np.asarray(image.convert("L")) < 100
+        return [MaskResult(dark & box_mask(box, image.size), 0.9, self.name) for box in boxes]
+
+
+class _Slow(FakeEngine):
+    """Takes its time for each batch."""
+
+    def generate(self, requests: Sequence[Request], *, max_new_tokens: int) -> list[Completion]:
+        time.sleep(0.5)
+        return super().generate(requests, max_new_tokens=max_new_tokens)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect, "load_segmenter", lambda name, **values: _Dark())
 
 
 @pytest.fixture
@@ -43,18 +72,20 @@ def _config(images: Path, out: str = "out") -> DetectConfig:
     return DetectConfig(images=images, out=images.parent / out, mode="think", masks=True, batch_size=2)
 
 
-def _engine() -> FakeEngine:
-    return FakeEngine({"1.png": NORMAL, "4.png": "hm"}, default=BAD)
+def _engine(kind: type[FakeEngine] = FakeEngine) -> FakeEngine:
+    return kind({"1.png": NORMAL, "4.png": "hm"}, default=BAD)
 
 
-def _forked(images: Path, before: Callable[[], None]) -> int:
-    """The exit code of a run in a process of its own; below 0 the signal that ended it."""
+def _start(images: Path, before: Callable[[], None], engine: FakeEngine) -> int:
+    """A run in a process of its own; its id."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            # Where the tests run in the background of a shell, Ctrl-C is ignored from the start.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             before()
-            detect.run(_config(images), engine=_engine())
+            detect.run(_config(images), engine=engine)
             code = DONE
         except OutputError:
             code = FULL
@@ -62,7 +93,16 @@ def _forked(images: Path, before: Callable[[], None]) -> int:
             code = INTERRUPTED
         finally:
             os._exit(code)
+    return child
+
+
+def _end(child: int) -> int:
+    """The exit code; below 0 the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _forked(images: Path, before: Callable[[], None]) -> int:
+    return _end(_start(images, before, _engine()))
 
 
 def _at(place: int, folder: Path, act: Callable[[], None]) -> Callable[[], None]:
@@ -130,6 +170,23 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(
             shutil.rmtree(images.parent / "out")
     else:
         pytest.fail("it never comes to its end")
+    _check(images)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED)])
+def test_stopped_when_a_record_is_there_it_goes_on_with_the_rest(images: Path, number: int, code: int) -> None:
+    records = images.parent / "out" / "detections.jsonl"
+    child = _start(images, lambda: None, _engine(_Slow))
+    end = time.monotonic() + PATIENCE_S
+    while not (records.exists() and records.stat().st_size) and time.monotonic() < end:
+        time.sleep(0.01)
+    os.kill(child, number)
+    assert _end(child) == code
+    done = [record.image for record in read_records(records, Detection)]
+    assert 0 < len(done) < PHOTOS
+    engine = _engine()
+    detect.run(_config(images), engine=engine)
+    assert {request.id for request in engine.asked} == {f"{place}.png" for place in range(PHOTOS)} - set(done)
     _check(images)
 
 

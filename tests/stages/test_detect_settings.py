@@ -6,14 +6,17 @@ import dataclasses
 import json
 import math
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import iadr1
+from iadr1.cli import main
 from iadr1.config import DetectConfig
-from iadr1.errors import UsageError
+from iadr1.errors import ModelError, UsageError
 from iadr1.models import LoadOptions, ServerOptions
 from iadr1.records import Detection, read_records
 from iadr1.stages import detect
@@ -76,6 +79,63 @@ def test_a_server_gets_its_options_and_more_photos_at_a_time(images: Path, monke
     assert setup.photos_at_a_time(_config(images, batch_size=2)) == 2
 
 
+def test_the_model_is_named_before_it_is_loaded(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+
+    def load(name: str, model: str, options: LoadOptions) -> FakeEngine:
+        lines.append("loaded")
+        return FakeEngine()
+
+    monkeypatch.setattr(setup, "load_engine", load)
+    detect.run(_config(images), on_note=lines.append)
+    assert lines == ["loading tiny ...", "loaded"]
+    lines.clear()
+    detect.run(dataclasses.replace(_config(images, **SERVER), out=images.parent / "served"), on_note=lines.append)
+    assert lines == ["loaded"], "nothing is loaded here"
+
+
+@pytest.mark.parametrize(("command", "given"), [("detect", ["{}"]), ("calibrate", ["--normals", "{}"])])
+def test_the_commands_say_it_on_stderr(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str, given: list[str]
+) -> None:
+    def load(name: str, model: str, options: LoadOptions) -> FakeEngine:
+        sys.stderr.write("loaded")
+        raise ModelError("not today")
+
+    monkeypatch.setattr(setup, "load_engine", load)
+    for number in range(7, 30):
+        Image.new("RGB", (30, 20), (number, 90, 90)).save(images / f"{number}.png")
+    options = [one.format(images) for one in given]
+    with pytest.raises(SystemExit):
+        main([command, *options, "--out", str(images.parent / "out.json")])
+    err = capfd.readouterr().err
+    assert "loading tiny ...\n" in err.partition("loaded")[0]
+
+
+def test_the_commands_say_what_became_of_the_references(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(setup, "load_engine", lambda *_: FakeEngine())
+    for number in range(20):
+        Image.new("RGB", (30, 20), (number, 90, 90)).save(images / f"{number}.png")
+    good = images.parent / "good"
+    shutil.copytree(images, good)
+    (good / "zz.png").write_bytes(b"")
+    out = images.parent / "out.json"
+    with pytest.raises(SystemExit) as ended:
+        main(["calibrate", "--normals", str(images), "--references", str(good), "--out", str(out)])
+    assert ended.value.code == 0
+    said = capfd.readouterr().out
+    assert "20 of the photos are among the references themselves; they were compared with the others" in said
+    assert f"left out   reference {good / 'zz.png'}: the file is empty" in said
+    with pytest.raises(SystemExit) as ended:
+        main(["detect", str(images), "--references", str(good), "--mode", "direct", "--out", str(images.parent / "o")])
+    assert ended.value.code == 0
+    said = capfd.readouterr().out
+    assert "20 are among the references themselves and were compared with the others" in said
+    assert f"1 of the references cannot be read and are left out, the first: {good / 'zz.png'}: the file" in said
+
+
 def test_a_photo_the_server_gave_no_answer_for_is_asked_again(images: Path) -> None:
     engine = FakeEngine(errors={"3.png": "timed out after 5 tries"})
     summary = detect.run(_config(images), engine=engine)
@@ -90,19 +150,19 @@ def test_a_photo_the_server_gave_no_answer_for_is_asked_again(images: Path) -> N
     [
         ({"engine": "server"}, "needs --base-url .for example http"),
         ({"engine": "server", "base_url": "http://x"}, "name its family with --family"),
-        ({**SERVER, "batch_size": 2}, "--batch-size 2 would not be read: a server is asked as much"),
-        ({**SERVER, "dtype": "float16"}, "--dtype float16 would not be read: it is for --engine local"),
+        ({**SERVER, "batch_size": 2}, "--batch-size 2 has no effect: a server is asked as much"),
+        ({**SERVER, "dtype": "float16"}, "--dtype float16 has no effect: it is for --engine local"),
         ({**SERVER, "concurrency": 0}, "--concurrency is 0, it must be at least 1"),
         ({**SERVER, "timeout_s": 0.0}, "--timeout-s is 0.0, it must be above 0"),
-        ({"concurrency": 3}, "--concurrency 3 would not be read: it is for --engine server"),
-        ({"shots": 2}, "--shots 2 would not be read: add --references"),
+        ({"concurrency": 3}, "--concurrency 3 has no effect: it is for --engine server"),
+        ({"shots": 2}, "--shots 2 has no effect: add --references"),
         ({"shots": 0, "references": Path("good")}, "--shots is 0, it must be at least 1"),
         ({"mode": "direct", "masks": True}, "'direct' gives no boxes to draw masks in"),
-        ({"mode": "direct", "reasoning": "structured"}, "--reasoning structured would not be read"),
+        ({"mode": "direct", "reasoning": "structured"}, "--reasoning structured has no effect"),
         ({"reasoning": "structured", "masks": True}, "structured answers hold no boxes"),
-        ({"mode": "think", "threshold": 0.4}, "--threshold 0.4 would not be read: the mode 'think'"),
+        ({"mode": "think", "threshold": 0.4}, "--threshold 0.4 has no effect: the mode 'think'"),
         ({"language": "fr"}, "'fr'"),
-        ({"language": "de", "report": False}, "--language de would not be read: no report"),
+        ({"language": "de", "report": False}, "--language de has no effect: no report"),
         ({"mode": "quick"}, "no mode 'quick'"),
     ],
 )
@@ -156,6 +216,6 @@ def test_a_served_model_scores_reasons_and_refuses_photo_by_photo(images: Path) 
         summary = detect.run(config)
     assert (summary.errors, summary.counts) == (1, {"anomalous": 7, "normal": 0, "undecided": 1})
     records = {one.image: one for one in read_records(summary.out / "detections.jsonl", Detection)}
-    assert records["red.png"].error == "the engine gave no probabilities of Yes and No for this photo"
+    assert records["red.png"].error == "HTTP 400: this picture is not allowed"
     assert records["0.png"].score == pytest.approx(0.9)
     assert (len(records["0.png"].defects), records["0.png"].completion_tokens) == (1, 3)

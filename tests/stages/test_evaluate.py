@@ -357,7 +357,9 @@ def test_a_real_model_runs_through(world: World, tiny_model: Path, benchmark: st
     items = [item for item, _ in ugly()] if benchmark == "mmad" else [yes_no("a", SCRATCH), yes_no("b")]
     write_records(world.data, items)
     settings = {"data": world.data, "out": world.out, "model": str(tiny_model), "max_new_tokens": 8, "device": "cpu"}
-    result = run(EvalConfig(benchmark=benchmark, **settings))  # type: ignore[arg-type]
+    notes: list[str] = []
+    result = run(EvalConfig(benchmark=benchmark, **settings), on_note=notes.append)  # type: ignore[arg-type]
+    assert notes == [f"loading {tiny_model} ..."]
     assert result.metrics["questions"] == len(items)
     assert [p.sample_id for p in world.predictions()] == [item.id for item in items]
     assert all(p.prompt_tokens > 16 and p.seconds > 0 for p in world.predictions())

@@ -126,8 +126,8 @@ def test_grabcut_is_not_measured_twice(data: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"engine": "server"}, "--engine 'server' would not be read: 'eval masks' asks no model"),
-        ({"masks": True}, "--masks would not be read"),
+        ({"engine": "server"}, "--engine server has no effect: 'eval masks' asks no model"),
+        ({"masks": True}, "--masks has no effect"),
         ({"limit": 0}, "limit is 0"),
         ({"seed": -1}, "seed is -1"),
     ],

@@ -71,7 +71,7 @@ def test_reasoning_that_contradicts_the_score_makes_it_undecided() -> None:
     engine = Scored({"a.png": 0.9, "b.png": 0.8}, a_png=NORMAL, b_png="hm")
     records = [one.record for one in Inspector(engine, InspectSettings()).inspect(_loaded("a.png", "b.png"))]
     assert [record.verdict for record in records] == ["undecided", "undecided"]
-    assert records[0].parse == "ok; the reasoning says normal, which contradicts the score 0.9000"
+    assert records[0].parse == "ok; the reasoning says normal, which contradicts the score 0.9"
     assert (records[0].score, records[0].raw) == (0.9, NORMAL)
     assert records[1].parse.startswith("failed")
 
@@ -150,6 +150,7 @@ def test_what_a_digest_tells_apart() -> None:
         ({"mode": "fast"}, "no mode 'fast' .known: direct, think, two-pass"),
         ({"reasoning": "poem"}, "no reasoning 'poem'"),
         ({"tiles": "9x9"}, "'9x9', a side has at most 8"),
+        ({"tiles": "99x99"}, "'99x99', a side has at most 8"),
         ({"tiles": "2"}, "off, auto, or columns x rows such as 3x2"),
         ({"threshold": float("nan")}, "within 0 and 1"),
         ({"threshold": 1.1}, "within 0 and 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Sequence
@@ -77,6 +78,13 @@ def test_a_defect_seen_twice_is_kept_once_and_tiles_go_before_the_whole() -> Non
     assert _boxes(_found((5, 5, 20, 25), None), *twice) == [(100, 10, 112, 20), (5, 5, 20, 25)]
 
 
+def test_what_was_dropped_drops_nothing() -> None:
+    first, between, last = (104, 10, 112, 30), (104, 16, 112, 35), (104, 20, 112, 38)
+    assert _boxes(_found(first, LEFT), _found(between, RIGHT)) == [first]
+    assert _boxes(_found(between, RIGHT), _found(last, LEFT)) == [between]
+    assert _boxes(_found(first, LEFT), _found(between, RIGHT), _found(last, LEFT)) == [first, last]
+
+
 def test_a_defect_larger_than_its_pieces_in_tiles_stays() -> None:
     whole, piece = (10, 10, 206, 90), (15, 15, 40, 40)
     assert _boxes(_found(whole, None), _found(piece, LEFT)) == [piece, whole]
@@ -101,27 +109,49 @@ _CHAIN = [
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_a_defect_across_three_tiles_is_one_in_any_order(order: tuple[int, ...]) -> None:
     (joined,) = tiles.merge([_CHAIN[place] for place in order])
-    assert (joined.box, joined.window) == ((60, 20, 200, 30), (0, 0, 260, 50))
+    assert joined.box == (60, 20, 200, 30)
+    assert joined.passes == frozenset((MIDDLE, *END))
 
 
-def test_what_was_joined_belongs_to_all_its_tiles() -> None:
-    """So that it drops what one of them shows of it once more."""
-    again = _found((70, 22, 76, 28), MIDDLE)
-    assert _boxes(*_CHAIN, again) == [(60, 20, 200, 30)]
-    assert _boxes(*reversed(_CHAIN), again) == [(60, 20, 200, 30)]
+def test_what_was_joined_drops_no_box_of_its_own_tiles_and_those_of_others() -> None:
+    """A small spot beside a long scratch may lie within what the scratch was joined to."""
+    scratch = [_found((60, 10, 100, 20), MIDDLE), _found((80, 12, 150, 45), END[0])]
+    spot = (65, 30, 75, 40)
+    for order in itertools.permutations([*scratch, _found(spot, MIDDLE)]):
+        assert _boxes(*order) == [(60, 10, 150, 45), spot]
+    assert _boxes(*scratch, _found(spot, END[1])) == [(60, 10, 150, 45)]
+    assert _boxes(*scratch, _found(spot, None)) == [(60, 10, 150, 45)]
+
+
+def test_what_was_joined_has_the_highest_score_of_its_parts() -> None:
+    scores = (0.3, 0.9, 0.6)
+    found = [dataclasses.replace(part, score=score) for part, score in zip(_CHAIN, scores, strict=True)]
+    assert [joined.score for joined in tiles.merge(found)] == [0.9]
+    unscored = dataclasses.replace(_CHAIN[0], score=None)
+    assert [joined.score for joined in tiles.merge([unscored, *found[1:]])] == [0.9]
+
+
+def test_only_what_both_tiles_cut_off_is_joined() -> None:
+    """One that ends before the edge of its tile is whole, though the other goes on behind that edge."""
+    whole, cut = _found((60, 40, 112, 60), LEFT), _found((97, 42, 150, 58), RIGHT)
+    assert len(_boxes(whole, cut)) == 2
+    assert len(_boxes(cut, whole)) == 2
+    cut, whole = _found((80, 40, 119, 60), LEFT), _found((106, 42, 150, 58), RIGHT)
+    assert len(_boxes(whole, cut)) == 2
+    assert len(_boxes(cut, whole)) == 2
 
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_many_boxes_are_merged_quickly(cut: bool) -> None:
     rng, found = np.random.default_rng(0), []
     for left, top, right, bottom in tiles.windows("8x8", (8000, 8000), (112, 112)):
-        for x, y in rng.uniform(0, 900, (50, 2)) if not cut else rng.uniform(0, 20, (50, 2)):
+        for x, y in rng.uniform(0, 900, (100, 2)) if not cut else rng.uniform(0, 20, (100, 2)):
             x2, y2 = (right - x, bottom - y) if cut else (left + x + 60, top + y + 60)
             found.append(_found((left + x, top + y, x2, y2), (left, top, right, bottom)))
     started = time.process_time()
     merged = tiles.merge(found)
     assert time.process_time() - started < 2
-    assert len(merged) == 1 if cut else len(merged) > 2000
+    assert len(merged) == 1 if cut else len(merged) > 4000
 
 
 def test_one_tile_is_no_tiles() -> None:
@@ -146,6 +176,15 @@ def test_the_same_part_of_a_reference() -> None:
     part = tiles.same_part(reference, (100, 50, 200, 100), (200, 100))
     assert (part.size, part.getpixel((9, 4))) == ((10, 5), (255, 0, 0))
     assert tiles.same_part(reference, (0, 0, 5, 5), (100, 100)) is reference  # it shows something else there
+
+
+def test_the_part_of_a_reference_ends_where_the_reference_does() -> None:
+    """Nothing black is shown beyond it, though its sides are not in quite the photo's ratio."""
+    reference = Image.new("RGB", (7, 5), (255, 255, 255))
+    for window in tiles.windows("3x2", (210, 149), (112, 112)):
+        part = tiles.same_part(reference, window, (210, 149))
+        assert part.getextrema() == ((255, 255),) * 3
+    assert tiles.same_part(reference, (140, 100, 211, 150), (210, 149)).getextrema() == ((255, 255),) * 3
 
 
 def test_the_inspector_looks_at_the_whole_and_at_every_tile() -> None:
@@ -179,7 +218,7 @@ def test_no_look_gives_more_boxes_than_a_photo_keeps(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(inspector, "MOST_DEFECTS", 3)
     merged: list[int] = []
 
-    def merge(found: Sequence[tiles.Found]) -> list[tiles.Found]:
+    def merge(found: Sequence[tiles.Found]) -> list[tiles.Defect]:
         merged.append(len(found))
         return tiles.merge(found)
 

@@ -39,7 +39,7 @@ def test_a_recipe_becomes_the_settings_of_its_command(tmp_path: Path) -> None:
         ("stage: 3\n", "the recipe says stage: 3"),
         ("stage: sft\ngenerations: 8\n", "no key 'generations'"),
         ("stage: sft\nanswer_fromat: direct\n", "did you mean 'answer_format'?"),
-        ("stage: train\nsteps: many\n", "the key 'steps' needs int, got 'many'"),
+        ("stage: train\nsteps: many\n", "the key 'steps' needs a whole number, got 'many'"),
         ("- stage\n", "a recipe is a list of 'key: value' lines"),
         ("stage: [\n", "not YAML"),
         ("stage: train\nsteps: 3\nbeta: 0\nsteps: 4\n", "the key 'steps' stands twice"),

@@ -174,7 +174,8 @@ def test_a_run_leaves_model_curve_and_record_and_is_then_left_alone(config: SftC
     assert summary.curve.read_bytes().startswith(b"\x89PNG")
     assert [row["part"] for row in info["parameters"]] == ["vision", "projector", "language", "total"]
     assert all(row["parameters"] == row["trainable"] for row in info["parameters"])
-    assert notes[0].startswith("vision")
+    assert notes[0] == f"loading {config.model} ..."
+    assert notes[1].startswith("vision")
 
     from transformers import AutoModelForImageTextToText
 

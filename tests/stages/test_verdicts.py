@@ -82,7 +82,7 @@ def test_the_score_decides_unless_the_reasoning_contradicts_it(
     assert found == verdict
     contradicts = (score, text) in ((0.9, NORMAL), (0.1, BAD))
     said = "normal" if text == NORMAL else "anomalous"
-    assert note == (f"the reasoning says {said}, which contradicts the score {score:.4f}" if contradicts else "")
+    assert note == (f"the reasoning says {said}, which contradicts the score {score:.6g}" if contradicts else "")
 
 
 @pytest.mark.parametrize("score", [0.0, 0.5, 1.0, None])

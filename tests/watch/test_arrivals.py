@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import pytest
@@ -188,6 +191,35 @@ def test_photos_never_lie_in_the_results(tmp_path: Path, out: str) -> None:
         once(config(tmp_path, out=tmp_path / out))
 
 
+@pytest.mark.parametrize("inside", ["", "deep/out"])
+def test_an_out_that_is_a_file_is_wrong_usage(tmp_path: Path, inside: str) -> None:
+    photo(tmp_path / "in" / "a.png")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        UsageError, match=r"file: this is a file, not a folder for the results \(name another"
+    ) as caught:
+        once(config(tmp_path, out=tmp_path / "file" / inside))
+    assert caught.value.exit_code == 2
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("what", ["in", "out"])
+def test_a_place_that_may_not_be_looked_at_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    photo(tmp_path / "in" / "a.png")
+    stat = os.stat
+
+    def refused(path: Any, **options: Any) -> os.stat_result:
+        if str(path) == str(tmp_path / what):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(UsageError, match=f"{what}: may not be looked at: Permission denied"):
+        once(config(tmp_path))
+
+
 def test_names_that_are_no_utf8_and_names_with_tricks_stay_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in (b"\xff.png", b"x\\..\\..\\up.png", b"c:x.png", b"a\nb.png"):
@@ -215,6 +247,89 @@ def test_a_folder_that_vanishes_is_waited_for(tmp_path: Path) -> None:
         assert not running.notes.statuses[-1].trouble
         running.end()
     assert names(tmp_path) == ["a.png", "b.png"]
+
+
+# sub-folders that cannot be read
+
+
+class _Closed:
+    """Lists all folders but those of one name, which raise; with `entries` the files in them cannot be looked at."""
+
+    def __init__(self, name: str, error: OSError, *, entries: bool = False) -> None:
+        self.name, self.error, self.entries = name, error, entries
+        self.scandir, self.closed = os.scandir, True
+
+    def __call__(self, path: Any) -> Any:
+        if not self.closed or Path(path).name != self.name:
+            return self.scandir(path)
+        if not self.entries:
+            raise self.error
+        with self.scandir(path) as listing:
+            found = [self._entry(entry) for entry in listing]
+        return contextlib.nullcontext(found)
+
+    def _entry(self, entry: os.DirEntry[str]) -> Any:
+        def refused(**options: Any) -> Any:
+            raise self.error
+
+        return SimpleNamespace(name=entry.name, is_symlink=entry.is_symlink, is_dir=refused, is_file=refused)
+
+
+@pytest.mark.parametrize("entries", [False, True], ids=["not listed", "listed"])
+def test_a_sub_folder_that_cannot_be_read_is_told_once_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: bool
+) -> None:
+    photo(tmp_path / "in" / "locked" / "a.png", 1)
+    photo(tmp_path / "in" / "b.png", 2)
+    closed = _Closed("locked", PermissionError(errno.EACCES, "Permission denied"), entries=entries)
+    monkeypatch.setattr(os, "scandir", closed)
+    with watching(config(tmp_path)) as running:
+        until(lambda: len(running.notes.photos) == 1)
+        assert running.notes.lines == ["locked/: cannot be read (Permission denied), photos in it are not seen"]
+        running.notes.statuses.clear()
+        until(lambda: len(running.notes.statuses) > 5)
+        assert len(running.notes.lines) == 1
+        assert running.notes.statuses[-1].trouble == "1 folder cannot be read"
+        closed.closed = False
+        until(lambda: len(running.notes.photos) == 2)
+        assert not running.notes.statuses[-1].trouble
+        assert running.end().unread == {}
+    assert names(tmp_path) == ["b.png", "locked/a.png"]
+
+
+def test_once_says_which_folders_it_could_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("", "locked", "stale"):
+        photo(tmp_path / "in" / folder / "a.png", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", _Closed("locked", PermissionError(errno.EACCES, "Permission denied")))
+        patch.setattr(os, "scandir", _Closed("stale", OSError(errno.ESTALE, "Stale file handle")))
+        summary = once(config(tmp_path))
+    assert summary.unread == {"locked/": "Permission denied", "stale/": "Stale file handle"}
+    assert names(tmp_path) == ["a.png"]
+    assert once(config(tmp_path)).unread == {}
+    assert len(names(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError])
+@pytest.mark.parametrize("entries", [False, True])
+def test_a_sub_folder_that_goes_away_meanwhile_is_nothing_to_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError], entries: bool
+) -> None:
+    photo(tmp_path / "locked" / "a.png", 1)
+    monkeypatch.setattr(os, "scandir", _Closed("locked", error(errno.ENOENT, "gone"), entries=entries))
+    arrivals = Arrivals(tmp_path, settle=1.0)
+    arrivals.look()
+    assert (arrivals.unread, arrivals.waiting) == ({}, 0)
+
+
+def test_files_of_the_folder_itself_that_cannot_be_looked_at_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "in" / "a.png", 1)
+    monkeypatch.setattr(os, "scandir", _Closed("in", PermissionError(errno.EACCES, "Permission denied"), entries=True))
+    notes = Notes()
+    assert once(config(tmp_path), notes=notes).unread == {str(tmp_path / "in"): "Permission denied"}
+    assert notes.told(f"{tmp_path / 'in'}: cannot be read (Permission denied)")
 
 
 def test_new_names_go_before_those_that_have_to_be_checked_again(tmp_path: Path) -> None:

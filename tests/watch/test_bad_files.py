@@ -47,7 +47,8 @@ def test_bad_files_are_recorded_and_moved_aside_with_the_reason(tmp_path: Path) 
     assert all(record.image_sha256 for record in records(tmp_path))
     aside = tmp_path / "in" / "quarantine"
     assert (aside / "cat" / "a.png").read_bytes() == b"no photo"
-    assert "not an image that Pillow can read\nfile: cat/a.png" in (aside / "cat" / "a.png.reason.txt").read_text()
+    assert "not an image" in (told := (aside / "cat" / "a.png.reason.txt").read_text())
+    assert "\nfile: cat/a.png\n" in told
     assert "empty" in (aside / "empty.jpg.reason.txt").read_text()
     assert sorted(path.name for path in (tmp_path / "in").iterdir() if path.is_file()) == ["good.png"]
     assert notes.told("cat/a.png: moved to")

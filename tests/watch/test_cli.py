@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -11,11 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from iadr1.cli.app import app
+from iadr1.errors import ModelError
 from tests.stages.fake_engine import BAD, NORMAL
 from tests.watch.world import names, photo, until
 
@@ -75,6 +78,34 @@ def test_once_with_a_bad_file_ends_with_1_and_its_name_cannot_steer_the_terminal
     assert result.returncode == 1
     assert "error      a?[31m.png" in result.stdout
     assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_once_ends_with_1_where_a_folder_could_not_be_read(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(world / "in" / "locked" / "9.png", 9)
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setenv("TERM", "dumb")
+    result = CliRunner().invoke(app, _command(world, "--once")[3:])
+    assert result.exit_code == 1, result.output
+    assert "locked/: cannot be read (Permission denied), photos in it were not seen" in result.stdout
+    assert len(names(world)) == 3
+
+
+def test_before_the_model_is_loaded_it_says_so(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_engine(*args: Any) -> Any:
+        raise ModelError("it was about to be loaded")
+
+    monkeypatch.setattr("iadr1.stages.inspection.setup.load_engine", load_engine)
+    monkeypatch.setenv("TERM", "dumb")
+    result = CliRunner().invoke(app, ["watch", str(world / "in"), "--out", str(world / "out"), "--once"])
+    assert str(result.exception) == "it was about to be loaded"
+    assert re.search(r"^[0-9:]{8}  loading tiny", result.stderr)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -21,6 +22,7 @@ from iadr1.stages.inspection import artefacts, load_batches
 from iadr1.stages.watch import journal, outbox, quarantine, watcher
 from iadr1.stages.watch.arrivals import read_whole
 from iadr1.stages.watch.folder import locked
+from iadr1.stages.watch.suspects import IN_HAND
 from tests.stages.fake_engine import FakeEngine
 from tests.watch.world import (
     SlowEngine,
@@ -99,8 +101,8 @@ def test_half_a_line_is_cut_off_and_its_photo_looked_at_again(tmp_path: Path) ->
     path.write_bytes(path.read_bytes()[:-30])
     once(config(tmp_path))
     assert sorted(names(tmp_path)) == ["0.png", "1.png", "2.png"]
-    lines = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()
-    assert sorted(line.split(",")[0] for line in lines) == ["0.png", "1.png", "2.png", "image"]
+    with (tmp_path / "out" / "summary.csv").open(encoding="utf-8", newline="") as file:
+        assert sorted(row[0] for row in csv.reader(file)) == ["0.png", "1.png", "2.png", "image"]
 
 
 def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -118,10 +120,12 @@ def _feed(root: Path, start: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_at_random_times(tmp_path: Path, seed: int) -> None:
+def test_killed_at_random_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Photos keep coming, the watcher is killed again and again; in the end each has one record and its overlay."""
+    monkeypatch.setattr(watcher, "FIRST_PAUSE_S", 0.05)
     chance = random.Random(seed)
-    settings = config(tmp_path, overlays=True, batch_size=3, settle=0.02)
+    # More attempts than kills: none is given up as the one that ends the watcher.
+    settings = config(tmp_path, overlays=True, batch_size=3, settle=0.02, attempts=5)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.png").write_bytes(b"no photo")
     for start in range(0, 40, 10):
@@ -144,6 +148,7 @@ def _check_all_once(root: Path, photos: int) -> None:
     lines = (root / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + photos + 1
     assert sorted(path.name for path in (root / "in" / "quarantine").iterdir()) == ["bad.png", "bad.png.reason.txt"]
+    assert not (root / "out" / IN_HAND).exists()
 
 
 STEPS: list[tuple[Any, str]] = [
@@ -216,8 +221,11 @@ def test_the_lock_of_a_killed_watcher_is_free(tmp_path: Path) -> None:
         except UsageError:
             return True
 
-    until(is_locked)
+    # Not by looking at the lock, which takes it for a moment: the watcher might find it taken.
+    until((tmp_path / "out" / "run.json").exists)
+    assert is_locked()
     kill_9(process)
+    assert not is_locked()
     once(config(tmp_path))
     assert names(tmp_path) == ["a.png"]
 
@@ -232,6 +240,10 @@ def test_results_of_others_are_not_written_into(tmp_path: Path) -> None:
     run.write_text(json.dumps({"command": "detect"}), encoding="utf-8")
     with pytest.raises(UsageError, match="another command"):
         once(config(tmp_path))
+    for broken, told in (("{", "cannot read"), ("[]", "not an object")):
+        run.write_text(broken, encoding="utf-8")
+        with pytest.raises(UsageError, match=rf"run\.json: {told}.*name another folder"):
+            once(config(tmp_path))
     run.unlink()
     with pytest.raises(UsageError, match="without a run"):
         once(config(tmp_path))

@@ -8,19 +8,30 @@ from iadr1.config import DetectConfig
 from iadr1.masks import load_segmenter
 from iadr1.models import Engine
 from iadr1.provenance import describe, write_run
-from iadr1.records import RecordWriter
+from iadr1.records import Detection, RecordWriter, read_records
 from iadr1.stages.detect.folder import RECORDS, check_folder, claim, make_folder, run_key, take_up
 from iadr1.stages.detect.joining import join
 from iadr1.stages.detect.settings import check_settings, folder_of, of_shard
-from iadr1.stages.detect.summary import HEAD, DetectSummary, finish, head_of
+from iadr1.stages.detect.summary import HEAD, Compared, DetectSummary, finish, head_of
 from iadr1.stages.inspection import Inspector, References, artefacts, find_photos, load_batches
-from iadr1.stages.inspection.setup import calibrated, calibration_of, engine_of, photos_at_a_time
+from iadr1.stages.inspection.setup import (
+    calibrated,
+    calibration_of,
+    check_way,
+    engine_of,
+    photos_at_a_time,
+    references_of,
+)
 
 __all__ = ["DetectSummary", "run"]
 
 
 def run(
-    config: DetectConfig, *, progress: Callable[[int, int], None] | None = None, engine: Engine | None = None
+    config: DetectConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    engine: Engine | None = None,
 ) -> DetectSummary:
     """Look at every photo and write records, masks, overlays, `summary.csv`, `report.html` and `run.json`.
 
@@ -31,6 +42,7 @@ def run(
     Args:
         config: The stage's settings.
         progress: Called with (photos done, photos in all).
+        on_note: Told what is to be known before the first photo, in lines.
         engine: A loaded engine instead of the one `config` names.
 
     Raises:
@@ -43,19 +55,20 @@ def run(
     check_settings(config, engine_given=engine is not None)
     everything = find_photos(config.images, config.out, glob=config.glob)
     photos = of_shard(config, everything)
-    references = References(config.references, shots=config.shots) if config.references else None
+    references = references_of(config, on_note, out=config.out)
     out = folder_of(config)
     check_folder(out)
-    engine = engine or engine_of(config)
-    calibration = calibration_of(config, engine, photos=everything)
+    check_way(config, engine, references, photos=everything)
+    engine = engine or engine_of(config, on_note)
+    calibration = calibration_of(config, engine, photos=everything, references=references)
     settings = calibrated(config, calibration)
     inspector = Inspector(
         engine, settings, segmenter=load_segmenter(config.segmenter, device=config.device) if config.masks else None
     )
-    key = run_key(config, engine, settings)
-    claim(config, out, key)
-    make_folder(out)
+    key = run_key(config, engine, settings, references)
     info = describe("detect", config, extra={"run_key": key, "asked": settings.digest})
+    claim(out, info, overwrite=config.overwrite)
+    make_folder(out)
     info[HEAD] = head_of(config, engine, settings=settings, calibration=calibration, info=info)
     write_run(out, info)
     done = take_up(config, out, photos)
@@ -70,4 +83,15 @@ def run(
             writer.flush()
             finished += len(batch)
             report(finished, len(photos))
-    return finish(config, info, references=config.references, skipped=skipped, no_score=inspector.no_score)
+    compared = _compared(config, references)
+    names = {photo.name for photo in everything}
+    return finish(config, info, photos=names, compared=compared, skipped=skipped, no_score=inspector.no_score)
+
+
+def _compared(config: DetectConfig, references: References | None) -> Compared:
+    """What the photos of all runs in the folder were compared with."""
+    if references is None:
+        return Compared()
+    records = read_records(folder_of(config) / RECORDS, Detection)
+    among = sum(references.holds(record.image_sha256) for record in records if record.error is None)
+    return Compared(config.references, among, references.damaged)

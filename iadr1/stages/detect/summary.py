@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,28 @@ from iadr1.reports.html import write_csv, write_report
 from iadr1.stages.detect.folder import RECORDS, REPORT, TABLE
 from iadr1.stages.detect.settings import folder_of
 from iadr1.stages.inspection import Calibration, InspectSettings, image_root
+from iadr1.stages.inspection.photos import left_out
 
 HEAD = "report_head"
 """Entry of `run.json`: what the report's head says, for who writes it again without the model."""
+
+REFERENCE_FIGURES = ("among_references", "damaged_references")
+"""Entries of `run.json`: what was found of the references at the run's end."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The photos of good products that were shown.
+
+    Attributes:
+        folder: Where they lie; None where none were.
+        among: Photos that are among them, by their bytes: they were compared with the others.
+        damaged: Why files could not be read; no photo was compared with them.
+    """
+
+    folder: Path | None = None
+    among: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,8 +54,12 @@ class DetectSummary:
         without_reference: Photos looked at without one although a folder was given.
         fewer_references: Photos looked at with some, but fewer than `shots`: the folder holds no more that belong to
             them.
+        among_references: Photos that are among the references, by their bytes: they were compared with the others.
+        damaged_references: Why references could not be read; they were left out.
         no_score: Why photos have no anomaly score, where the engine gives none.
         joined: How many shards were joined; 0 for a run of its own.
+        gone: Photos of earlier runs that are not in the folder any more; their records stay and are counted.
+        left_out: Suffix -> files of the folder that were not looked at, because it is none of an image that is read.
     """
 
     counts: dict[str, int]
@@ -45,15 +68,20 @@ class DetectSummary:
     skipped: int = 0
     without_reference: int = 0
     fewer_references: int = 0
+    among_references: int = 0
+    damaged_references: tuple[str, ...] = ()
     no_score: str | None = None
     joined: int = 0
+    gone: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def finish(
     config: DetectConfig,
     info: Mapping[str, Any],
     *,
-    references: Path | None,
+    photos: Collection[str],
+    compared: Compared,
     no_score: str | None,
     skipped: int = 0,
     joined: int = 0,
@@ -62,8 +90,9 @@ def finish(
 
     Args:
         config: `images`, `out`, `shard`, `shots`, `report` and `language` are read.
-        info: What `run.json` holds so far, with `HEAD`.
-        references: The photos of good products that were shown; None for none.
+        info: What `run.json` holds so far, with `HEAD` and the whole run's config.
+        photos: The names of all photos of the run.
+        compared: The photos of good products that were shown.
         no_score: As in the summary.
         skipped: As in the summary.
         joined: As in the summary.
@@ -76,28 +105,33 @@ def finish(
     # The run-length masks are the bulk of a record, and neither table nor report needs them.
     records = [_without_rle(record) for record in read_records(out / RECORDS, Detection)]
     verdicts = Counter(record.verdict for record in records)
+    root = image_root(config.images)
     shown = Counter(len(record.references) for record in records if record.error is None)
     summary = DetectSummary(
         counts={verdict: verdicts[verdict] for verdict in ("anomalous", "normal", "undecided")},
         errors=sum(record.error is not None for record in records),
         out=out,
         skipped=skipped,
-        without_reference=shown[0] if references is not None else 0,
+        without_reference=shown[0] if compared.folder is not None else 0,
         fewer_references=sum(shown[count] for count in range(1, config.shots)),
+        among_references=compared.among,
+        damaged_references=compared.damaged,
         no_score=no_score,
         joined=joined,
+        gone=sum(one.image not in photos and not (root / one.image).exists() for one in records),
+        left_out=left_out(config.images, glob=info["config"]["glob"]),
     )
     write_csv(out / TABLE, records)
     if config.report:
         write_report(
             out / REPORT,
             records,
-            images=image_root(config.images),
+            images=root,
             info=_dated(info[HEAD], no_score),
             language=config.language,
-            references=image_root(references) if references is not None else None,
+            references=image_root(compared.folder) if compared.folder is not None else None,
         )
-    names = ("counts", "errors", "without_reference", "fewer_references")
+    names = ("counts", "errors", "without_reference", "fewer_references", "gone", "left_out", *REFERENCE_FIGURES)
     figures = {name: getattr(summary, name) for name in names}
     write_run(out, {**info, **figures, "no_score": no_score})
     return summary
@@ -152,9 +186,9 @@ def _verdict_rule(settings: InspectSettings, calibration: Calibration | None) ->
     """What verdicts were drawn with; nothing where they are as the model writes."""
     if settings.mode == "think":
         return {}
-    rule = {"Threshold": f"{settings.limit:.6g}"}
+    rule = {"Threshold": f"{settings.limit:.9g}"}
     if settings.band is not None:
-        rule["Undecided between"] = f"{settings.band[0]:.6g} and {settings.band[1]:.6g}"
+        rule["Undecided between"] = f"{settings.band[0]:.9g} and {settings.band[1]:.9g}"
     return rule if calibration is None else {**rule, "Calibration": calibration.told}
 
 

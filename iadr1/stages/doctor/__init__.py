@@ -16,7 +16,7 @@ from iadr1.stages.doctor import hub
 from iadr1.stages.doctor.engine import Served, answer_row, grounding_row, load, probability_row, served_row
 from iadr1.stages.doctor.folder import folder_rows
 from iadr1.stages.doctor.grounding import LEAST_SCENES, Grounding
-from iadr1.stages.doctor.machine import machine_rows
+from iadr1.stages.doctor.machine import driver_cards, machine_rows
 from iadr1.stages.doctor.packages import package_rows
 from iadr1.stages.doctor.rows import GROUPS, Row, attempt
 from iadr1.stages.doctor.running import running_rows, segmenter_row
@@ -78,7 +78,8 @@ def run(config: DoctorConfig, *, progress: Callable[[str], None] | None = None, 
         )
     tell = progress or _quiet
     tell("packages")
-    rows = package_rows((*_NEEDED.get(config.engine, ()), *(("masks",) if config.segmenter else ())))
+    needed = (*_NEEDED.get(config.engine, ()), *(("masks",) if config.segmenter else ()))
+    rows = package_rows(needed, card=bool(driver_cards()))
     tell("machine")
     rows += [*machine_rows(), *hub.hub_rows()]
     tell("model")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from iadr1.errors import ModelError
 from iadr1.licences import permits_commercial
+from iadr1.models.card import stated_licence, trained_card
+from iadr1.models.files import AGAIN, processor_files, read_object
 from iadr1.models.profiles import PROFILES, check_family
 from iadr1.stages.doctor.rows import Row, attempt, gib
 
@@ -19,9 +18,6 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _POINTER = b"version https://git-lfs"
 _MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
-_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("tokenizer.model",))
-_CARDS = ("README.md", "MODEL_CARD.md")
-_AGAIN = "get the folder's files again: a download was not finished, or Git LFS left only pointers (git lfs pull)"
 
 
 def folder_rows(folder: Path) -> list[Row]:
@@ -36,23 +32,8 @@ def folder_rows(folder: Path) -> list[Row]:
     return [attempt(_GROUP, name, lambda name=name, check=check: check(name, folder)) for name, check in checks.items()]  # type: ignore[misc]
 
 
-def _json(path: Path) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-        ModelError: It cannot be read or is no JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read: {error}", where=path.name, hint=_AGAIN) from error
-    if not isinstance(value, dict):
-        raise ModelError("is no JSON object", where=path.name, hint=_AGAIN)
-    return value
-
-
 def _family(name: str, folder: Path) -> Row:
-    family = check_family(_json(folder / "config.json").get("model_type"), where="config.json")
+    family = check_family(read_object(folder / "config.json").get("model_type"), where="config.json")
     profile = PROFILES[family]
     return Row(_GROUP, name, "ok", f"{family}, boxes in {profile.box_space.value}")
 
@@ -64,16 +45,16 @@ def _weights(name: str, folder: Path) -> Row:
     index = next((folder / file for file in _INDEXES if (folder / file).is_file()), None)
     if index is not None:
         wanted: dict[str, set[str]] = {}
-        for tensor, file in dict(_json(index).get("weight_map", {})).items():
+        for tensor, file in dict(read_object(index).get("weight_map", {})).items():
             wanted.setdefault(str(file), set()).add(tensor)
     else:
         wanted = {file: set() for file in _SINGLE if (folder / file).is_file()}
     if not wanted:
-        raise ModelError(f"no weights: none of {', '.join((*_INDEXES, *_SINGLE))}", hint=_AGAIN)
+        raise ModelError(f"no weights: none of {', '.join((*_INDEXES, *_SINGLE))}", hint=AGAIN)
     faults = [fault for file, tensors in sorted(wanted.items()) for fault in _shard_faults(folder / file, tensors)]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise ModelError(f"{'; '.join(faults[:3])}{more}", hint=_AGAIN)
+        raise ModelError(f"{'; '.join(faults[:3])}{more}", hint=AGAIN)
     total = sum((folder / file).stat().st_size for file in wanted)
     return Row(_GROUP, name, "ok", f"{len(wanted)} file{'s' if len(wanted) > 1 else ''}, {gib(total)}, all there")
 
@@ -119,27 +100,21 @@ def _header_faults(path: Path, header: bytes, tensors: set[str], *, size: int) -
 
 
 def _processor(name: str, folder: Path) -> Row:
-    images = [file for file in ("preprocessor_config.json", "processor_config.json") if (folder / file).is_file()]
-    words = [group for group in _TOKENIZERS if all((folder / file).is_file() for file in group)]
-    for file in images:
-        _json(folder / file)
-    if not images or not words:
-        lacking = "image processor (preprocessor_config.json)" if not images else "tokenizer (tokenizer.json)"
-        raise ModelError(
-            f"no {lacking}",
-            hint="copy preprocessor_config.json and the tokenizer's files from the model it was trained from",
-        )
-    return Row(_GROUP, name, "ok", ", ".join((*images, *words[0])))
+    files = processor_files(folder)
+    for file in files:
+        if file.endswith("_config.json"):
+            read_object(folder / file)
+    return Row(_GROUP, name, "ok", ", ".join(files))
 
 
 def _template(name: str, folder: Path) -> Row:
     held = [file for file in ("chat_template.jinja", "chat_template.json") if (folder / file).is_file()]
     for file in ("tokenizer_config.json", "processor_config.json"):
-        if (folder / file).is_file() and _json(folder / file).get("chat_template"):
+        if (folder / file).is_file() and read_object(folder / file).get("chat_template"):
             held.append(file)
     if held:
         return Row(_GROUP, name, "ok", f"in {held[0]}")
-    if _json(folder / "config.json").get("model_type") == "llava":
+    if read_object(folder / "config.json").get("model_type") == "llava":
         return Row(_GROUP, name, "ok", "none, the one of LLaVA-1.5's model card is used")
     raise ModelError(
         "no chat template", hint="copy chat_template.jinja from the instruct model it was trained from into its folder"
@@ -147,30 +122,26 @@ def _template(name: str, folder: Path) -> Row:
 
 
 def _licence(name: str, folder: Path) -> Row:
-    """What the model card's front matter says, else what is known of the family."""
-    for card in _CARDS:
-        text = (folder / card).read_text(encoding="utf-8", errors="replace") if (folder / card).is_file() else ""
-        if stated := _stated(text):
-            permitted = permits_commercial(stated)
-            found = f"{stated} ({card})"
-            if permitted:
-                return Row(_GROUP, name, "ok", f"{found}, commercial use permitted")
-            told = "no commercial use" if permitted is False else "whether commercial use is permitted is not known"
-            return Row(_GROUP, name, "warn", f"{found}: {told}", "read the licence before products depend on it")
-    family = check_family(_json(folder / "config.json").get("model_type"))
-    return Row(_GROUP, name, "ok", f"of the family: {PROFILES[family].licence}")
+    """What the model's card says, and which file that is; else what is known of the family."""
+    trained = trained_card(folder)
+    stated = stated_licence(folder)
+    if stated is None and trained is not None:
+        found = f"{trained.card} says: base {trained.base_licence}. {trained.use}"
+        return _judged(name, found, permitted=trained.cleared)
+    if stated is not None:
+        permitted = permits_commercial(stated.licence)
+        told = {
+            True: "commercial use permitted",
+            False: "no commercial use",
+            None: "whether commercial use is permitted is not known",
+        }[permitted]
+        return _judged(name, f"{stated.card} says: {stated.licence}, {told}", permitted=bool(permitted))
+    family = check_family(read_object(folder / "config.json").get("model_type"))
+    found = f"no card in the folder says; that of the family {family}: {PROFILES[family].licence}"
+    return Row(_GROUP, name, "ok", found)
 
 
-def _stated(card: str) -> str | None:
-    """`license_name` or `license` of a model card's YAML front matter."""
-    parts = card.split("---\n")
-    if len(parts) < 3 or parts[0].strip():
-        return None
-    try:
-        front = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
-        return None
-    if not isinstance(front, dict):
-        return None
-    named = front.get("license_name") or front.get("license")
-    return str(named) if named else None
+def _judged(name: str, found: str, *, permitted: bool) -> Row:
+    if permitted:
+        return Row(_GROUP, name, "ok", found)
+    return Row(_GROUP, name, "warn", found, "read the licence before products depend on it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from typing import NamedTuple
 
@@ -15,13 +16,16 @@ from iadr1.stages.doctor.rows import Row, State
 
 _GROUP = "packages"
 _BASE = "base"
+_FOR_CARDS = ("deepspeed", "flash")
+"""Extras that are of no use without a graphics card."""
 
 
-def package_rows(needed: Collection[str]) -> list[Row]:
+def package_rows(needed: Collection[str], *, card: bool = True) -> list[Row]:
     """Python, the base install and every extra.
 
     Args:
         needed: The extras without which what was asked for cannot run.
+        card: There is a graphics card; without one nothing for cards is advised.
     """
     try:
         own = distribution("iadr1")
@@ -37,7 +41,9 @@ def package_rows(needed: Collection[str]) -> list[Row]:
     }
     # The small ones first: of the larger ones that hold them only what they add is shown.
     for extra, packages in sorted(members.items(), key=lambda item: (len(item[1]), item[0])):
-        rows.append(_row(extra, packages, shown, needed=extra in needed))
+        row = _row(extra, packages, shown, needed=extra in needed)
+        idle = extra in _FOR_CARDS and row.state == "skip" and not card
+        rows.append(replace(row, found=f"{row.found}; it is for a GPU", advice="") if idle else row)
     return rows
 
 

@@ -90,7 +90,8 @@ def _device(config: DoctorConfig, device: str) -> Row:
         found = f"cpu, although the driver sees {cards[0]}: torch {torch.__version__} is built for {build}"
         advice = "install the torch that fits the driver: https://pytorch.org/get-started/locally"
         return Row(_ENGINE, "device", "warn", found, advice)
-    return Row(_ENGINE, "device", "ok", f"cpu with {torch.get_num_threads()} threads, {why}")
+    threads = torch.get_num_threads()
+    return Row(_ENGINE, "device", "ok", f"cpu with {threads} thread{'' if threads == 1 else 's'}, {why}")
 
 
 def _dtype(config: DoctorConfig, device: str, dtype: torch.dtype) -> Row:

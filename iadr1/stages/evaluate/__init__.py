@@ -8,7 +8,7 @@ is known what the model was trained on, figures are reported apart for images it
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from iadr1.protocols import Protocol
 from iadr1.records import Prediction, Sample, read_records, resolve_root, write_records
 from iadr1.reports.grid import Grid, to_rich
 from iadr1.stages import scoring
-from iadr1.stages.engines import load_options
+from iadr1.stages.engines import announce, load_options
 from iadr1.stages.evaluate import segmentation
 from iadr1.stages.evaluate.asking import Asker, batches, score_prompt
 from iadr1.stages.evaluate.folder import RUN, Progress, answer_all, check_folder, dtype_of, input_of, locked, take_up
@@ -115,6 +115,7 @@ def run(
     *,
     progress: Progress | None = None,
     comparing: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
     engine: Engine | None = None,
     resume: bool = True,
 ) -> EvalResult:
@@ -124,11 +125,12 @@ def run(
         config: What to evaluate; `limit` takes that many samples at random (`seed`), in the file's order.
         progress: Called with (answered, all) at the start and whenever answers were written down.
         comparing: Called with (images compared with the trained ones, all).
+        on_note: Told, in a line, which model is about to be loaded.
         engine: The model, already loaded; by default `config.engine` with `config.model`.
         resume: Go on with what an earlier run left in the folder; otherwise a folder with answers is refused.
 
     Raises:
-        UsageError: A setting that cannot be or would not be read, no data, the model was trained on some of the images
+        UsageError: A setting that cannot be or has no effect, no data, the model was trained on some of the images
             (and `allow_leaks` is off), or the folder holds something else, or answers of another protocol, model,
             samples file or condition, or another process evaluates in it.
         DataError: A sample does not fit the benchmark or the protocol, or the leak manifest is broken.
@@ -142,7 +144,9 @@ def run(
         raise UsageError("the folder holds answers", where=str(plan.out), hint="give another --out, or --resume")
     name = config.model if engine is None else engine.model
     overlap = find_overlap(config, plan.samples, plan.root, model=name, out=plan.out, tick=comparing)
-    engine = engine or load_engine(config.engine, config.model, load_options(config))
+    if engine is None:
+        announce(config, on_note)
+        engine = load_engine(config.engine, config.model, load_options(config))
     segmenter = load_segmenter(config.segmenter, device=config.device) if config.masks else None
     info = _describe(plan, engine, overlap)
     with locked(plan.out):
@@ -203,7 +207,7 @@ def export(config: EvalConfig) -> Path:
         The task's file; its stem is the task's name, the folder beside it holds what it needs.
 
     Raises:
-        UsageError: A setting that cannot be or would not be read, no data, or the suite cannot ask like this.
+        UsageError: A setting that cannot be or has no effect, no data, or the suite cannot ask like this.
         DataError: A sample does not fit the benchmark or the protocol.
         OutputError: The folder cannot be written to.
     """

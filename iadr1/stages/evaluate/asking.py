@@ -15,6 +15,7 @@ from iadr1 import parallel, prompts, protocols, provenance
 from iadr1.errors import ImageError, NoProbabilitiesError
 from iadr1.geometry import BoxFrame
 from iadr1.images import open_image
+from iadr1.jsonl import utf8
 from iadr1.masks import Segmenter
 from iadr1.models import Completion, Engine, Request
 from iadr1.protocols import Protocol
@@ -178,9 +179,9 @@ class Asker:
         boxes = reading.answer_object.boxes or ()
         return self._prediction(
             question,
-            raw=_utf8(completion.text),
+            raw=utf8(completion.text),
             answer=reading.answer,
-            parse=_utf8(reading.parse),
+            parse=utf8(reading.parse),
             boxes=tuple(PredictedBox(box=item.box, label=item.label) for item in boxes),
             score=score,
             finished=completion.finished,
@@ -244,7 +245,7 @@ class Asker:
     # records
 
     def _failed(self, question: Question, error: str, what: str, **fields: Any) -> Prediction:
-        return self._prediction(question, parse=f"failed: {what}", error=_utf8(error), **fields)
+        return self._prediction(question, parse=f"failed: {what}", error=utf8(error), **fields)
 
     def _prediction(self, question: Question, **fields: Any) -> Prediction:
         turn = question.turn
@@ -303,8 +304,3 @@ def _cost(completion: Completion) -> dict[str, Any]:
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
     }
-
-
-def _utf8(text: str) -> str:
-    """Text that can be written as UTF-8: half surrogate pairs, which JSON can spell, become text."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from iadr1 import provenance
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.locks import lock
 from iadr1.models import Engine, Profile
@@ -18,7 +19,7 @@ from iadr1.stages.evaluate.asking import Asker, Batch
 from iadr1.stages.evaluate.questions import Question
 from iadr1.stages.scoring import MASKS, PREDICTIONS, MaskRecord
 
-RUN = "run.json"
+RUN = provenance.RUN
 Progress = Callable[[int, int], None]
 """Called with (answered, all)."""
 
@@ -61,10 +62,10 @@ def check_folder(out: Path, *, sharded: bool) -> None:
         raise UsageError("this is a file, not a folder", where=str(nearest), hint=_OTHER)
     if not os.access(nearest, os.W_OK):
         raise OutputError("this folder cannot be written to", where=str(nearest), hint=_OTHER)
-    if (out / RUN).exists():
-        command = _read_run(out / RUN).get("command")
-        if command != "eval":
-            raise UsageError(f"the folder holds a run of another command ({command})", where=str(out), hint=_OTHER)
+    run = provenance.read_run(out, kind=UsageError, hint=_NEXT)
+    if run is not None and run.get("command") != "eval":
+        command = run.get("command")
+        raise UsageError(f"the folder holds a run of another command ({command})", where=str(out), hint=_OTHER)
     if sharded:
         _check_siblings(out)
     shards = sorted(path.parent.name for path in out.glob("shard-*-of-*/" + PREDICTIONS))
@@ -241,7 +242,13 @@ _CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
 def _refuse_other_run(path: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     """What the `run.json` of answers says, if they are of this run."""
     run_file = path.with_name(RUN)
-    earlier = _read_run(run_file)
+    earlier = provenance.read_run(path.parent, kind=UsageError, hint=_NEXT)
+    if earlier is None:
+        raise UsageError(
+            "cannot read: it is not there, and nothing else says how the answers were asked",
+            where=str(run_file),
+            hint=_NEXT,
+        )
     for what, read in _CONDITIONS.items():
         try:
             before = read(earlier)
@@ -254,14 +261,6 @@ def _refuse_other_run(path: Path, now: Mapping[str, Any]) -> dict[str, Any]:
         _refuse_other("of the protocol", prediction.protocol, digest, path)
         _refuse_other("of the model", prediction.model.rpartition("@")[2], fingerprint, path)
     return earlier
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read: {error}", where=str(path), hint=_NEXT) from error
-    return value if isinstance(value, dict) else {}
 
 
 def _refuse_other(what: str, before: object, now: object, path: Path) -> None:

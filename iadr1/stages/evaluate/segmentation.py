@@ -23,7 +23,7 @@ from PIL import Image
 
 from iadr1 import provenance, rle
 from iadr1.config import EvalConfig
-from iadr1.errors import DataError, UsageError
+from iadr1.errors import DataError, UsageError, no_effect
 from iadr1.geometry import Box, Size, box_mask, clip_box
 from iadr1.images import open_image, open_mask
 from iadr1.masks import MaskResult, Segmenter, check_segmenter, clean, load_segmenter
@@ -72,12 +72,13 @@ class _Case:
         return self.defect.type or "unnamed"
 
 
-class _PlainBox:
+class PlainBox:
     """The segmenter to beat: the box itself."""
 
     name = "box"
 
     def segment(self, image: Image.Image, boxes: Sequence[Box]) -> list[MaskResult]:
+        """The filled boxes."""
         return [filled_box(box, image.size) for box in boxes]
 
 
@@ -99,7 +100,7 @@ def run(config: EvalConfig, *, progress: Callable[[int, int], None] | None = Non
         progress: Called with (photos done, all).
 
     Raises:
-        UsageError: A setting that would not be read, or that cannot be; the folder holds something else.
+        UsageError: A setting that has no effect, or that cannot be; the folder holds something else.
         DataError: The samples cannot be read, or no defect has a box and a mask.
         ModelError: The segmenter cannot be loaded.
         OutputError: The folder cannot be written to.
@@ -113,7 +114,7 @@ def run(config: EvalConfig, *, progress: Callable[[int, int], None] | None = Non
         raise UsageError("the folder holds an evaluation", where=str(out), hint="give another --out")
     root = resolve_root(data, config.root)
     cases = _cases(data, config)
-    segmenters: dict[str, Segmenter] = {"box": _PlainBox(), "grabcut": load_segmenter("grabcut")}
+    segmenters: dict[str, Segmenter] = {"box": PlainBox(), "grabcut": load_segmenter("grabcut")}
     if config.segmenter not in segmenters:
         segmenters[config.segmenter] = load_segmenter(config.segmenter, device=config.device)
     measured, tally = _measure(cases, root, segmenters, seed=config.seed, progress=progress)
@@ -130,9 +131,7 @@ def _check(config: EvalConfig) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name not in _READ and value != field.default:
-            name = field.name.replace("_", "-")
-            given = name if value is True else f"{name} {value!r}"
-            raise UsageError(f"--{given} would not be read: 'eval masks' asks no model")
+            raise no_effect(field.name, value, "'eval masks' asks no model")
     if config.limit is not None and config.limit < 1:
         raise UsageError(f"limit is {config.limit}, it must be at least 1")
     if config.seed < 0:
@@ -205,31 +204,53 @@ def _draw_all(
         cleaned = [clean(result, box) for result, box in zip(results, boxes, strict=True)]
         tally.seconds[name] += time.perf_counter() - started
         for (_, truth), result in zip(pairs, cleaned, strict=True):
-            both, either = int((result.mask & truth).sum()), int((result.mask | truth).sum())
-            tally.ious[name, kind].append(both / either)
+            tally.ious[name, kind].append(iou(result.mask, truth))
             tally.filled[name] += result.source == "box"
 
 
 def _truth(case: _Case, root: Path, image_wh: Size) -> NDArray[np.bool_] | None:
     """The defect's own mask; None where none of its pixels lie in its box."""
-    if case.defect.mask_rle is not None:
-        mask = rle.decode(rle.parse(case.defect.mask_rle))
-    else:
-        mask = open_mask(root / str(case.defect.mask), threshold=case.defect.mask_threshold)
+    mask = own_mask(case.defect, case.box, root)
     if (mask.shape[1], mask.shape[0]) != image_wh:
         raise DataError(f"its mask is {mask.shape[1]}x{mask.shape[0]} px, the image {image_wh}", where=case.photo)
-    mask = mask & box_mask(case.box, image_wh)
     return mask if mask.any() else None
+
+
+def own_mask(defect: Defect, box: Box, root: Path) -> NDArray[np.bool_]:
+    """The part of a defect's mask that lies in its box, since a mask file may hold the photo's other defects as well.
+
+    Args:
+        defect: It has a mask, as run lengths or as a file.
+        box: Its true box, in pixels.
+        root: The folder that the file's path is relative to.
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    if defect.mask_rle is not None:
+        mask = rle.decode(rle.parse(defect.mask_rle))
+    else:
+        mask = open_mask(root / str(defect.mask), threshold=defect.mask_threshold)
+    return mask & box_mask(box, (mask.shape[1], mask.shape[0]))
+
+
+def iou(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks (H, W), one of which has pixels."""
+    return int((mask & truth).sum()) / int((mask | truth).sum())
 
 
 def _moved(case: _Case, image_wh: Size, seed: int) -> Box:
     """The box with its sides moved, the same whichever other defects are measured."""
     key = f"{seed}\n{case.photo}\n{case.box}".encode()
-    rng = random.Random(hashlib.sha256(key).digest())
-    width, height = case.box[2] - case.box[0], case.box[3] - case.box[1]
-    x1, x2 = (x + rng.uniform(-JITTER, JITTER) * width for x in (case.box[0], case.box[2]))
-    y1, y2 = (y + rng.uniform(-JITTER, JITTER) * height for y in (case.box[1], case.box[3]))
-    return clip_box((x1, y1, x2, y2), image_wh) or case.box
+    return moved(case.box, random.Random(hashlib.sha256(key).digest()), image_wh)
+
+
+def moved(box: Box, rng: random.Random, image_wh: Size) -> Box:
+    """Each side moved by up to `JITTER` of the box's width or height, cut at the image's edge."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    x1, x2 = (x + rng.uniform(-JITTER, JITTER) * width for x in (box[0], box[2]))
+    y1, y2 = (y + rng.uniform(-JITTER, JITTER) * height for y in (box[1], box[3]))
+    return clip_box((x1, y1, x2, y2), image_wh) or box
 
 
 def _metrics(cases: Sequence[_Case], tally: _Tally, *, seed: int) -> dict[str, Any]:

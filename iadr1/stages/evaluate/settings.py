@@ -11,7 +11,7 @@ from typing import Any
 
 from iadr1 import protocols
 from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, EvalConfig
-from iadr1.errors import UsageError, nearest
+from iadr1.errors import UsageError, nearest, no_effect
 from iadr1.masks import check_segmenter
 from iadr1.models import ENGINES
 from iadr1.protocols import Protocol
@@ -53,7 +53,10 @@ _ANSWERING = (
     *("model", "engine", "scoring", "limit", "shard", "masks", "segmenter", "leaks", "allow_leaks", "batch_size"),
     *("device", "dtype", "attention", *SERVER_FIELDS, *VLLM_FIELDS, *_PRICES),
 )
-_NAMED = {"server": "the name under which it serves the model", "replay": "the file with the stored answers"}
+_NAMED = {
+    "server": "the name under which it serves the model",
+    "replay": "the file with the stored answers: --model FILE",
+}
 """Engines to which the default model means nothing, and what they take for one."""
 _LEAST = {
     **dict.fromkeys(("batch_size", "max_new_tokens", "limit", "concurrency"), 1),
@@ -93,7 +96,7 @@ def check_settings(config: EvalConfig) -> tuple[Benchmark, Protocol]:
     benchmark = BENCHMARKS[config.benchmark]
     protocol = _protocol_of(config, benchmark)
     for name, why in _unread(config, protocol):
-        raise UsageError(f"{_option(name)} {getattr(config, name)!r} would not be read: {why}")
+        raise no_effect(name, getattr(config, name), why)
     _check_scoring(config, benchmark, protocol)
     _check_engine(config, protocol)
     return benchmark, protocol
@@ -197,7 +200,3 @@ def _check_engine(config: EvalConfig, protocol: Protocol) -> None:
             "a server does not say how its model writes boxes",
             hint="name its family with --family, e.g. qwen2_5_vl, or a folder or hub id with its sizes",
         )
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

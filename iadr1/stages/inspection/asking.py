@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from iadr1 import prompts
-from iadr1.errors import NoProbabilitiesError
+from iadr1.errors import ImageError, NoProbabilitiesError
 from iadr1.geometry import BoxFrame
 from iadr1.models.base import Engine, Profile, Request
+from iadr1.models.server_faults import Unweighed
 from iadr1.records import Sample
 from iadr1.stages.inspection.loading import Loaded
 from iadr1.stages.inspection.tiles import Window, same_part, windows
 
 YES, NO = "Yes", "No"
 _NONE_GIVEN = "the engine gave no probabilities of Yes and No for this photo"
+LEAST_SIDE = 16
+"""Shortest side of a photo in pixels: fewer show nothing, and where no defect shows a product would pass for good."""
 _PATIENCE = 3
 """Requests that may fail before an engine that never gave a probability counts as one that gives none."""
 
@@ -60,9 +63,13 @@ def looks_at(item: Loaded, image: Image.Image, profile: Profile, tiles: str) -> 
     """The whole photo first, then its tiles.
 
     Raises:
-        ImageError: The model cannot take the photo, a tile or a reference.
+        ImageError: The photo has a side below `LEAST_SIDE`, or the model cannot take it, a tile or a reference.
     """
-    parts: list[Window | None] = [None, *windows(tiles, image.size, profile.input_wh(image.size))]
+    seen = profile.input_wh(image.size)
+    if min(image.size) < LEAST_SIDE:
+        told = f"the photo is {image.width} x {image.height} px, a side has to have at least {LEAST_SIDE}"
+        raise ImageError(told, where=str(item.photo.path), hint="send the photo as the camera took it")
+    parts: list[Window | None] = [None, *windows(tiles, image.size, seen)]
     looks = []
     for number, window in enumerate(parts):
         part, references = image, item.references
@@ -116,5 +123,9 @@ class Scorer:
             middle = len(requests) // 2
             return [*self.scores(requests[:middle]), *self.scores(requests[middle:])]
         self._scored = self._scored or any(shares)
-        # A server gives nothing for a request that it does not answer as asked.
-        return [words.get(YES, _NONE_GIVEN) for words in shares]
+        return [words.get(YES, _why_none(words)) for words in shares]
+
+
+def _why_none(words: Mapping[str, float]) -> str:
+    """A server gives nothing for a request that it does not answer as asked, and says why."""
+    return words.reason if isinstance(words, Unweighed) else _NONE_GIVEN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,15 +14,17 @@ from pydantic import Field, ValidationError, model_validator
 from iadr1 import provenance
 from iadr1.errors import UsageError
 from iadr1.models import Engine
-from iadr1.records import Record
+from iadr1.records import Record, Verdict
 from iadr1.stages.inspection.photos import Photo
 from iadr1.stages.inspection.references import References
 from iadr1.stages.inspection.settings import InspectSettings
+from iadr1.stages.inspection.verdicts import by_score
 
 Interval = tuple[float, float]
 
 
 _AGAIN = "run 'iadr1 calibrate' again with the settings of this run"
+_WHICH = "--calibration names the file that 'iadr1 calibrate' wrote, calibration.json where its --out said nothing else"
 
 
 class Way(Record):
@@ -59,9 +62,6 @@ def way_of(engine: Engine, settings: InspectSettings, references: References | N
         settings: How it is asked.
         references: Photos of good products; None for none.
         photos: All photos of the run, where they are known before they are looked at.
-
-    Raises:
-        UsageError: A reference cannot be read.
     """
     profile = engine.profile
     return Way(
@@ -88,8 +88,8 @@ class Calibration(Way):
     """A threshold for a budget of false alarms; see `iadr1.metrics.calibration` for how the figures are found.
 
     `band` is the uncertain range of scores, both ends included. `fpr_interval_95` is Clopper-Pearson's of
-    `false_alarms` among `normals`, `true_fpr_interval_95` that of the rate on new photos. It holds for the `Way`
-    whose fields it has.
+    `false_alarms` among `normals`, `true_fpr_interval_95` that of the rate on new photos. `false_alarms` and `found`
+    are above the threshold, those that the band makes undecided among them. It holds for the `Way` whose fields it has.
     """
 
     version: Literal[2] = 2
@@ -122,14 +122,24 @@ class Calibration(Way):
         """A digest of everything in it."""
         return provenance.digest(self.model_dump(mode="json"))
 
+    def verdicts(self, scores: Sequence[float]) -> Counter[Verdict]:
+        """How many photos with these scores it calls what, as `detect` does where the model does not reason."""
+        settings = InspectSettings().calibrated(self.threshold, self.band, "")
+        return Counter(by_score(settings, score) for score in scores)
+
     @property
     def told(self) -> str:
         """Its digest and what it claims, in one line for a report; intervals are exact 95 % ones."""
-        budget = f"{self.key}: FPR \u2264 {100 * self.fpr_budget:.3g} %"
-        above = f"{self.false_alarms} of {self.normals} good photos above it ({_percent(self.fpr_interval_95)})"
-        if self.recall_interval_95 is None:
-            return f"{budget}, {above}"
-        return f"{budget}, {above}, {self.found} of {self.anomalies} bad ones ({_percent(self.recall_interval_95)})"
+        good, bad = self.verdicts(self.scores.normals), self.verdicts(self.scores.anomalies)
+        above = f"{self.false_alarms} of {self.normals} good ones ({_percent(self.fpr_interval_95)})"
+        parts = [
+            f"{self.key}: FPR \u2264 {100 * self.fpr_budget:.3g} %",
+            f"good photos: {good['anomalous']} anomalous, {good['undecided']} undecided, {good['normal']} normal",
+        ]
+        if self.recall_interval_95 is not None:
+            parts.append(f"bad: {bad['anomalous']} anomalous, {bad['undecided']} undecided, {bad['normal']} missed")
+            above += f", {self.found} of {self.anomalies} bad ones ({_percent(self.recall_interval_95)})"
+        return "; ".join([*parts, f"above the threshold, undecided ones among them: {above}"])
 
 
 def _percent(interval: Interval) -> str:
@@ -160,31 +170,45 @@ def parse_calibration(path: Path) -> Calibration:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        _refuse_older(text, path)
+        _refuse_other(text, path)
         return Calibration.model_validate_json(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the calibration: {error}", hint="make one with 'iadr1 calibrate'") from error
+    except FileNotFoundError as error:
+        told = f"cannot read the calibration {str(path)!r}: there is no such file"
+        raise UsageError(told, hint=f"{_WHICH}; it is made from photos of good products") from error
+    except OSError as error:
+        told = f"cannot read the calibration {str(path)!r}: {error.strerror}"
+        raise UsageError(told, hint=_WHICH) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("not a calibration: it is no text", where=str(path), hint=_WHICH) from error
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
         raise UsageError(f"not a calibration: {told}", where=str(path), hint=_AGAIN) from error
 
 
-def _refuse_older(text: str, path: Path) -> None:
-    """Files of version 1 do not say which references, engine and number format they are for.
+def _refuse_other(text: str, path: Path) -> None:
+    """Another file than a calibration, or one of version 1, which does not say which references and engine it is for.
 
     Raises:
         UsageError: It is one.
     """
     try:
         values = json.loads(text)
-    except ValueError:  # said better where it is read as a calibration
-        return
-    if isinstance(values, dict) and values.get("version") == 1:
+    except ValueError as error:
+        raise UsageError("not a calibration: it is no JSON", where=str(path), hint=_WHICH) from error
+    if not isinstance(values, dict) or "threshold" not in values:
+        what = f"it is what 'iadr1 {values['command']}' was run with" if _is_run(values) else "it holds no threshold"
+        raise UsageError(f"not a calibration: {what}", where=str(path), hint=_WHICH)
+    if values.get("version") == 1:
         raise UsageError(
             "the calibration is of an older iadr1: it does not say for which references, engine and number format",
             where=str(path),
             hint=_AGAIN,
         )
+
+
+def _is_run(values: object) -> bool:
+    """Whether this is a `run.json`."""
+    return isinstance(values, dict) and {"command", "config"} <= values.keys()
 
 
 def _differences(found: Calibration, way: Way) -> Iterator[str]:
@@ -196,14 +220,24 @@ def _differences(found: Calibration, way: Way) -> Iterator[str]:
         "sizes": "photo sizes of another --family or processor:",
         "shots": "--shots",
         "tiles": "--tiles",
-        "references": "--references with other files:",
     }
     for name, told in names.items():
         then, now = getattr(found, name), getattr(way, name)
-        if then != now and not (name == "references" and found.paired and way.paired):
+        if then != now:
             yield f"{told} {_value(then)}, here {_value(now)}"
+    if found.references != way.references and not (found.paired and way.paired):
+        yield _other_references(found.references, way.references)
     if (found.shots, found.tiles) == (way.shots, way.tiles) and found.digest != way.digest:
         yield f"another question or overlap of tiles: {found.digest}, here {way.digest}"
+
+
+def _other_references(then: str, now: str) -> str:
+    """The digests only where both have some: without, what is missing is the option."""
+    if not now:
+        return "--references, here none"
+    if not then:
+        return "no --references, here some"
+    return f"--references with other files (by names and contents: {then}, here {now})"
 
 
 def _value(value: str | int) -> str:

@@ -14,14 +14,14 @@ from PIL import Image
 from iadr1 import prompts
 from iadr1.errors import ImageError, ModelError
 from iadr1.geometry import iou
+from iadr1.jsonl import utf8
 from iadr1.masks import Segmenter, draw
 from iadr1.models.base import Completion, Engine
 from iadr1.records import DetectedDefect, Detection
 from iadr1.stages.inspection.asking import Look, Scorer, looks_at
 from iadr1.stages.inspection.loading import Loaded
-from iadr1.stages.inspection.photos import utf8
 from iadr1.stages.inspection.settings import InspectSettings
-from iadr1.stages.inspection.tiles import Found, merge, moved
+from iadr1.stages.inspection.tiles import Defect, Found, merge, moved
 from iadr1.stages.inspection.verdicts import Reasoned, decide, summarise
 
 MaskArray = NDArray[np.bool_]
@@ -172,7 +172,9 @@ class Inspector:
     def _read(self, look: Look, completion: Completion) -> Reasoned:
         return Reasoned(look, prompts.parse(completion.text, self._settings.fmt, frame=look.frame), completion.text)
 
-    def _boxes(self, read: Sequence[Reasoned], scores: Mapping[str, float | str]) -> tuple[list[Found], int]:
+    def _boxes(
+        self, read: Sequence[Reasoned], scores: Mapping[str, float | str]
+    ) -> tuple[Sequence[Found | Defect], int]:
         """At most `MOST_DEFECTS` defects, and how many boxes more there were."""
         found: list[Found] = []
         dropped = 0
@@ -185,7 +187,7 @@ class Inspector:
                 found.append(
                     Found(item.box, item.label, known) if look.window is None else moved(item, look.window, known)
                 )
-        boxes = found if len(read) < 2 else merge(found)
+        boxes: Sequence[Found | Defect] = found if len(read) < 2 else merge(found)
         return boxes[:MOST_DEFECTS], dropped + max(0, len(boxes) - MOST_DEFECTS)
 
     def _failed(self, item: Loaded, error: str) -> Finding:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from iadr1.errors import UsageError
 from iadr1.images import IMAGE_SUFFIXES, find_images
+from iadr1.jsonl import utf8
+
+_NO_PHOTOS = frozenset(
+    {
+        *(".txt", ".md", ".log", ".ini", ".db", ".pdf", ".html", ".htm", ".py", ".sha256", ".md5"),
+        *(".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".xls", ".xlsx"),
+    }
+)
+"""Suffixes of what lies beside photos and nobody takes for one: notes, tables, annotations, results."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +61,46 @@ def _all_photos(images: Path) -> list[Path]:
     """All photos below a folder; for a single photo those that lie directly beside it, and itself."""
     if not images.is_file():
         return find_images(images)
-    beside = (path for path in images.parent.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    try:
+        beside = [path for path in images.parent.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    except OSError as error:
+        raise UsageError(
+            f"cannot look for images in {str(images.parent)!r}: {error.strerror}",
+            hint="make the folder readable, or copy the photo into one that is",
+        ) from error
     return sorted({images, *beside})
+
+
+def left_out(images: Path, *, glob: str = "*") -> dict[str, int]:
+    """Suffix -> how many files of a folder are not looked at, because no image that can be read has such a name.
+
+    The most frequent suffix first. Hidden files do not count, nor what is plainly no photo (`_NO_PHOTOS`).
+
+    Args:
+        images: The folder, or one photo, beside which nothing is left out.
+        glob: As for `find_photos`: what it does not name was not asked for.
+    """
+    found: Counter[str] = Counter()
+    for _, folders, names in os.walk(images):  # of a file there are none
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        named = (PurePosixPath(name) for name in names if not name.startswith(".") and fnmatch(name, glob))
+        found.update(name.suffix.lower() for name in named)
+    return {suffix: count for suffix, count in found.most_common() if suffix not in IMAGE_SUFFIXES | _NO_PHOTOS}
+
+
+def told_left_out(files: Mapping[str, int]) -> str:
+    """What `left_out` found in words: `3 files left out: 2 .heic, 1 without a suffix`; empty where it is nothing."""
+    total = sum(files.values())
+    if not total:
+        return ""
+    named = [utf8(suffix) or "without a suffix" for suffix in files]
+    parts = ", ".join(f"{count} {name}" for name, count in zip(named, files.values(), strict=True))
+    return f"{total} file{'' if total == 1 else 's'} left out: {named[0] if len(files) == 1 else parts}"
 
 
 def image_root(images: Path) -> Path:
     """The folder the photos' names are relative to."""
     return images.parent if images.is_file() else images
-
-
-def utf8(text: str) -> str:
-    """Text that can be written as UTF-8: half surrogates (odd file names, broken JSON escapes) become text."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def content_slug(name: str, sha256: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from PIL import Image
 
 from iadr1 import leaks, parallel, provenance
 from iadr1.errors import ImageError, UsageError
 from iadr1.images import file_sha256, find_images, image_size, open_image
-from iadr1.stages.inspection.photos import Photo, image_root, utf8
+from iadr1.jsonl import utf8
+from iadr1.stages.inspection.photos import Photo, image_root
 
 MOST_DISTANT = 24
 """A reference in the folder of another product is taken only where its hash of 64 bits differs in no more than this.
@@ -28,17 +30,19 @@ class References:
     that is called as one of the photo's parent folders, the same file name, then the first files; and only where
     none of these is there, the most similar by perceptual hash: those that lie directly in the folder, and those in
     sub-folders that are very similar. A photo `<id>_test` also finds `<id>_temp` (DeepPCB). No photo is its own
-    reference.
+    reference, nor is a copy of it: beside itself every photo looks good. A file that cannot be read is chosen only
+    where it has the photo's name, and is then the error of that photo.
 
     Args:
         folder: A folder of photos, or one photo.
         shots: How many belong to a photo; a photo gets fewer where its own folder holds no more.
+        out: A folder of results, whose overlays and masks are no references; None for none.
 
     Raises:
         UsageError: The folder is missing or holds no images, or the file is none.
     """
 
-    def __init__(self, folder: Path, *, shots: int = 1) -> None:
+    def __init__(self, folder: Path, *, shots: int = 1, out: Path | None = None) -> None:
         if not folder.exists():
             raise UsageError(f"no folder {str(folder)!r}", hint="--references names photos of good products")
         if folder.is_file():
@@ -46,28 +50,37 @@ class References:
         self.shots = shots
         self._root = image_root(folder)
         self._paths = find_images(folder)
+        if out is not None and self._root.resolve() in (results := out.resolve()).parents:
+            self._paths = [path for path in self._paths if results not in path.resolve().parents]
+        self._undecoded: dict[Path, str] = {}
         self._by_stem: dict[PurePosixPath, Path] = {}
-        self._first: dict[PurePosixPath, list[Path]] = {}
+        self._below: dict[PurePosixPath, list[Path]] = {}
         for path in self._paths:
             name = PurePosixPath(path.relative_to(self._root).as_posix())
             self._by_stem.setdefault(name.with_suffix(""), path)
             for parent in name.parents:
-                firsts = self._first.setdefault(parent, [])
-                if len(firsts) <= shots:  # one more, for the photo that is itself one of the first
-                    firsts.append(path)
+                self._below.setdefault(parent, []).append(path)
 
-    def find(self, photo: Photo, image: Image.Image) -> list[Path]:
+    def find(self, photo: Photo, image: Image.Image, *, sha256: str | None = None) -> list[Path]:
         """The paths of at most `shots` references; empty where none is similar enough.
 
         Args:
             photo: Which photo it is.
             image: The same, opened.
+            sha256: Of its file; where it is not known, copies of the photo are not seen as such.
         """
         own = photo.path.resolve()
-        named = dict.fromkeys(path for path in self._named(photo) if path.resolve() != own)
-        return (
-            list(named)[: self.shots] or [path for path in self._similar(image) if path.resolve() != own][: self.shots]
-        )
+
+        def first(paths: Iterable[Path]) -> list[Path]:
+            found: dict[Path, None] = {}
+            for path in paths:
+                if len(found) == self.shots:
+                    break
+                if path.resolve() != own and (sha256 is None or self._files[path].sha256 != sha256):
+                    found[path] = None
+            return list(found)
+
+        return first(self._named(photo)) or first(self._similar(image))
 
     @staticmethod
     def _check(file: Path) -> None:
@@ -88,34 +101,36 @@ class References:
 
     @cached_property
     def digest(self) -> str:
-        """Tells apart what the folder holds: the names and contents of all files.
+        """Tells apart what the folder holds: the names and contents of all files."""
+        return provenance.digest([[self.name(path), self._files[path].sha256] for path in self._paths])
 
-        Raises:
-            UsageError: A file cannot be read.
-        """
-        try:
-            contents = list(parallel.ordered(file_sha256, self._paths))
-        except OSError as error:
-            raise UsageError(f"cannot read a reference: {error}") from error
-        return provenance.digest(
-            [[self.name(path), content] for path, content in zip(self._paths, contents, strict=True)]
-        )
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Why files cannot be read, as far as it is known: by their headers, and where one was opened to compare it."""
+        broken = (self._files[path].damage or self._undecoded.get(path) for path in self._paths)
+        return tuple(why for why in broken if why is not None)
+
+    def holds(self, sha256: str | None) -> bool:
+        """Whether one of the files has these bytes."""
+        return sha256 in self._contents
 
     def paired(self, photos: Sequence[Photo]) -> bool:
         """Whether each photo has one reference, of its own name, and each reference belongs to one of the photos."""
-        own = [self._own(photo) for photo in photos]
-        return self.shots == 1 and len(own) == len(self._paths) and set(own) == set(self._paths)
+        if self.shots != 1 or len(photos) != len(self._paths):
+            return False
+        return set(parallel.ordered(self._own, photos)) == set(self._paths)
 
     def _own(self, photo: Photo) -> Path | None:
-        itself = photo.path.resolve()
+        itself, content = photo.path.resolve(), _sha256(photo.path)
         found = (path for place in self._places(photo) for path in self._same_name(photo, place))
-        return next((path for path in found if path.resolve() != itself), None)
+        return next((path for path in found if path.resolve() != itself and self._files[path].sha256 != content), None)
 
     def _named(self, photo: Photo) -> Iterator[Path]:
         level, *folders = self._places(photo)
         for place in (level, *folders):
             yield from self._same_name(photo, place)
-            yield from self._first.get(place, ()) if place in folders else ()
+            if place in folders:
+                yield from (path for path in self._below.get(place, ()) if self._files[path].damage is None)
 
     def _places(self, photo: Photo) -> list[PurePosixPath]:
         """Where the references of a photo may lie: as deep as the photo, then the folders called as one of its own."""
@@ -135,9 +150,52 @@ class References:
         return [path for distance, path in distances if path.parent == self._root or distance <= MOST_DISTANT]
 
     @cached_property
+    def _files(self) -> dict[Path, _File]:
+        """Each reference with what its bytes and its header say."""
+        return dict(zip(self._paths, parallel.ordered(_look, self._paths), strict=True))
+
+    @cached_property
+    def _contents(self) -> frozenset[str]:
+        return frozenset(file.sha256 for file in self._files.values() if file.sha256 is not None)
+
+    @cached_property
     def _hashes(self) -> list[tuple[Path, str | None]]:
-        """Each reference with its hash; computed only where a photo matches none by name."""
-        return list(zip(self._paths, parallel.ordered(_hash, self._paths), strict=True))
+        """Each reference that can be read with its hash; computed only where a photo matches none by name."""
+        hashes = list(zip(self._paths, parallel.ordered(self._hash, self._paths), strict=True))
+        return [(path, found) for path, found in hashes if path not in self._undecoded]
+
+    def _hash(self, path: Path) -> str | None:
+        """None where it is of one tone, and where its header is whole but not the rest."""
+        try:
+            return leaks.perceptual_hash(open_image(path))
+        except ImageError as error:
+            self._undecoded[path] = str(error)
+            return None
+
+
+class _File(NamedTuple):
+    """What is known of a reference before it is decoded: its content, and why it cannot be read."""
+
+    sha256: str | None
+    damage: str | None
+
+
+def _look(path: Path) -> _File:
+    try:
+        content = file_sha256(path)
+        image_size(path)
+    except OSError as error:
+        return _File(None, f"{path}: cannot read the file: {error.strerror}")
+    except ImageError as error:
+        return _File(content, str(error))
+    return _File(content, None)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except OSError:  # told where it is looked at
+        return None
 
 
 def _pixels(path: Path) -> int:
@@ -146,13 +204,6 @@ def _pixels(path: Path) -> int:
     except ImageError:  # told where it is opened
         return 0
     return width * height
-
-
-def _hash(path: Path) -> str | None:
-    try:
-        return leaks.perceptual_hash(open_image(path))
-    except ImageError:  # it is like no photo; one that is named for a photo is told where it is opened
-        return None
 
 
 def _distance(a: str | None, b: str | None) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, InspectConfig, VerdictConfig
-from iadr1.errors import UsageError
+from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, InspectConfig, VerdictConfig, dashed
+from iadr1.errors import UsageError, no_effect
 from iadr1.masks import check_segmenter
-from iadr1.models import ENGINES, Engine, load_engine
-from iadr1.stages.engines import load_options
-from iadr1.stages.inspection.calibrated import Calibration, parse_calibration, read_calibration, way_of
+from iadr1.models import ENGINES, Engine, load_engine, resolve_model
+from iadr1.models.choices import check_choice
+from iadr1.models.fingerprint import folder_fingerprint
+from iadr1.stages.engines import announce, load_options
+from iadr1.stages.inspection.calibrated import Calibration, Way, parse_calibration, read_calibration, way_of
 from iadr1.stages.inspection.photos import Photo
 from iadr1.stages.inspection.references import References
 from iadr1.stages.inspection.settings import InspectSettings
@@ -36,7 +39,7 @@ def check_config(config: InspectConfig, *, engine_given: bool = False, computes:
         raise UsageError(f"--shots is {config.shots}, it must be at least 1", hint="or leave --references out")
     for name, least in _LEAST.items():
         if getattr(config, name) < least:
-            raise UsageError(f"--{_dashed(name)} is {getattr(config, name)}, it must be at least {least}")
+            raise UsageError(f"--{dashed(name)} is {getattr(config, name)}, it must be at least {least}")
     if not config.timeout_s > 0:
         raise UsageError(f"--timeout-s is {config.timeout_s}, it must be above 0")
     for name, why in _unread(config, computes=computes):
@@ -88,21 +91,66 @@ def settings_of(config: VerdictConfig, engine: Engine) -> InspectSettings:
     return calibrated(config, calibration_of(config, engine))
 
 
-def calibration_of(config: VerdictConfig, engine: Engine, *, photos: Sequence[Photo] = ()) -> Calibration | None:
+def calibration_of(
+    config: VerdictConfig, engine: Engine, *, photos: Sequence[Photo] = (), references: References | None = None
+) -> Calibration | None:
     """The calibration that a config names; None where it names none.
 
     Args:
         config: The command's config.
         engine: The model, loaded.
         photos: All photos of the run, where they are known; without them no pairs of photo and reference are seen.
+        references: Those of the config, where they have been looked at.
 
     Raises:
         UsageError: It cannot be read, or belongs to another model or another way of asking.
     """
     if config.calibration is None:
         return None
-    references = References(config.references, shots=config.shots) if config.references is not None else None
+    references = references or references_of(config)
     return read_calibration(config.calibration, way_of(engine, _inspect_settings(config), references, photos))
+
+
+def check_way(
+    config: VerdictConfig,
+    engine: Engine | None,
+    references: References | None,
+    *,
+    photos: Sequence[Photo] = (),
+) -> None:
+    """Refuse, before the model is loaded, one that is not there and a calibration of another way of asking.
+
+    What only a loaded model tells (its number format with `--dtype auto`, its photo sizes, the revision of a hub id) is
+    compared when it is loaded, by `calibration_of`.
+
+    Args:
+        config: The command's config, checked.
+        engine: A loaded engine instead of the one `config` names.
+        references: Those of the config.
+        photos: All photos of the run, where they are known; without them no pairs of photo and reference are seen.
+
+    Raises:
+        UsageError: In what the calibration differs.
+        ModelError: There is no such model, device or number format.
+    """
+    if engine is None:
+        check_choice(config.engine, config.model, load_options(config))
+    if config.calibration is None:
+        return
+    if engine is not None:
+        calibration_of(config, engine, photos=photos, references=references)
+        return
+    settings = _inspect_settings(config)
+    known = {"engine": config.engine, "shots": settings.shots, "tiles": settings.tiles, "digest": settings.score_digest}
+    if config.dtype != "auto":
+        known["dtype"] = config.dtype
+    folder = resolve_model(config.model) if config.engine in ("local", "vllm") else None
+    if isinstance(folder, Path):
+        known["fingerprint"] = folder_fingerprint(folder)
+    known["references"] = references.digest if references is not None else ""
+    known["paired"] = references is not None and references.paired(photos)
+    found = parse_calibration(config.calibration)
+    read_calibration(config.calibration, Way(**{name: getattr(found, name) for name in Way.model_fields} | known))
 
 
 def calibrated(config: VerdictConfig, found: Calibration | None) -> InspectSettings:
@@ -131,13 +179,7 @@ def refuse_unread(config: InspectConfig, name: str, why: str) -> None:
     default = next(item.default for item in dataclasses.fields(config) if item.name == name)
     value = getattr(config, name)
     if value != default:
-        given = f"{'' if value else 'no-'}{_dashed(name)}" if isinstance(value, bool) else f"{_dashed(name)} {value}"
-        raise UsageError(f"--{given} would not be read: {why}")
-
-
-def _dashed(name: str) -> str:
-    """A setting's name as the command line writes it."""
-    return name.replace("_", "-")
+        raise no_effect(name, value, why)
 
 
 def _unread(config: InspectConfig, *, computes: bool) -> Iterator[tuple[str, str]]:
@@ -156,12 +198,38 @@ def _unread(config: InspectConfig, *, computes: bool) -> Iterator[tuple[str, str
         yield from ((name, why) for name in names if unread)
 
 
-def engine_of(config: InspectConfig) -> Engine:
+def references_of(
+    config: InspectConfig, on_note: Callable[[str], None] | None = None, *, out: Path | None = None
+) -> References | None:
+    """The photos of good products that a config names; None where it names none.
+
+    Args:
+        config: The command's config.
+        on_note: Told, in a line, how many of the files cannot be read.
+        out: The folder of the results, which may lie in that of the references.
+
+    Raises:
+        UsageError: The folder is missing or holds no images, or the file is none.
+    """
+    if config.references is None:
+        return None
+    references = References(config.references, shots=config.shots, out=out)
+    if on_note is not None and (damaged := references.damaged):
+        on_note(f"{len(damaged)} of the references cannot be read and are left out, the first: {damaged[0]}")
+    return references
+
+
+def engine_of(config: InspectConfig, on_note: Callable[[str], None] | None = None) -> Engine:
     """The engine of a config, loaded.
+
+    Args:
+        config: The command's config.
+        on_note: Told, in a line, which model is about to be loaded.
 
     Raises:
         ModelError: It cannot be loaded.
     """
+    announce(config, on_note)
     return load_engine(config.engine, config.model, load_options(config))
 
 

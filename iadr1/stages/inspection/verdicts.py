@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from iadr1 import prompts
+from iadr1.jsonl import utf8
 from iadr1.records import Verdict
 from iadr1.stages.inspection.asking import Look
-from iadr1.stages.inspection.photos import utf8
 from iadr1.stages.inspection.settings import InspectSettings
 
 _SOUNDNESS: tuple[prompts.ParseStatus, ...] = ("failed", "truncated", "repaired", "ok")
@@ -36,7 +36,7 @@ def decide(settings: InspectSettings, score: float | None, read: Sequence[Reason
     scored = by_score(settings, score)
     if not read or "undecided" in (scored, said) or scored == said:
         return ("undecided" if read and said == "undecided" else scored), ""
-    return "undecided", f"the reasoning says {said}, which contradicts the score {score:.4f}"
+    return "undecided", f"the reasoning says {said}, which contradicts the score {score:.6g}"
 
 
 def by_score(settings: InspectSettings, score: float) -> Verdict:

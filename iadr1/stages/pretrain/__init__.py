@@ -79,6 +79,8 @@ def run(
     from iadr1.stages.pretrain.setup import open_base
     from iadr1.stages.training.quiet import quiet
 
+    if on_note is not None:
+        on_note(f"loading {config.model} ...")
     with quiet():
         base = open_base(resolve_model(config.model))
     root = resolve_root(config.data, config.root)

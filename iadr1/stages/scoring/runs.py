@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iadr1.errors import DataError, UsageError
+from iadr1.provenance import RUN, read_run
 from iadr1.stages.scoring.reading import Question
 from iadr1.stages.scoring.selection import Shard, draw, read_shard, shard_folders, shard_images
 
@@ -35,16 +35,7 @@ class RunInfo:
         Raises:
             DataError: It cannot be read, or holds no object.
         """
-        path = predictions.with_name("run.json")
-        if not path.exists():
-            return cls(path)
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot read: {error}", where=str(path)) from error
-        if not isinstance(value, dict):
-            raise DataError("not an object", where=str(path))
-        return cls(path, value)
+        return cls(predictions.with_name(RUN), read_run(predictions.parent) or {})
 
     def entry(self, name: str) -> Mapping[str, Any]:
         """One of its objects; empty where it has none of this name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from iadr1.config import ServeConfig
 from iadr1.errors import MissingExtraError
 from iadr1.models import Engine
-from iadr1.stages.serve.settings import check_settings, limits_of, read_token
+from iadr1.stages.serve.settings import check_files, check_settings, limits_of, read_token
 
 __all__ = ["ServeSummary", "run"]
 
@@ -56,10 +56,13 @@ def run(
     try:
         import python_multipart  # noqa: F401 # starlette asks for it only with the first form
 
+        from iadr1.stages.serve.bench import loader
         from iadr1.stages.serve.server import serve
     except ModuleNotFoundError as error:
         if error.name not in _PACKAGES:
             raise
         raise MissingExtraError(_PACKAGES[error.name], "serve", purpose="'iadr1 serve'") from error
-    finished, idle = serve(config, limits_of(config), token=token, engine=engine, announce=announce or (lambda _: None))
+    tell = announce or (lambda _: None)
+    load = loader(config, engine, check_files(config, engine, tell))
+    finished, idle = serve(config, limits_of(config), load, token=token, announce=tell)
     return ServeSummary(finished, idle)

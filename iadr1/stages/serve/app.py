@@ -162,12 +162,13 @@ class Counter:
 
 def _look(upload: Upload, max_pixels: int) -> tuple[str, int]:
     """SHA-256 of the photo, and the pixels of photo and references, by their headers."""
-    wide, high = pictures.check_header(upload.photo, what="image", max_pixels=max_pixels)
-    sizes = [pictures.check_header(one, what="reference", max_pixels=max_pixels) for one in upload.references]
-    pixels = wide * high + sum(width * height for width, height in sizes)
-    if sizes and pixels > max(max_pixels, BATCH_PIXELS):
+    pixels = pictures.check_header(upload.photo, what="image", max_pixels=max_pixels)
+    for reference in upload.references:
+        pixels += pictures.check_header(reference, what="reference", max_pixels=max_pixels)
+    if upload.references and pixels > max(max_pixels, BATCH_PIXELS):
         told = f"photo and references have {pixels / 1e6:.0f} million pixels together"
-        raise too_large(f"{told}, above the limit of {max(max_pixels, BATCH_PIXELS) / 1e6:g}", "send fewer or smaller")
+        hint = "send fewer or smaller; a larger --max-megapixels of the server raises the limit above 100"
+        raise too_large(f"{told}, above the limit of {max(max_pixels, BATCH_PIXELS) / 1e6:g}", hint)
     return pictures.sha256(upload.photo), pixels
 
 

@@ -18,13 +18,13 @@ from iadr1.models import Engine
 from iadr1.records import Detection
 from iadr1.stages.inspection import Inspector, InspectSettings, Loaded, Photo, References
 from iadr1.stages.inspection.asking import looks_at
-from iadr1.stages.inspection.setup import engine_of, settings_of
+from iadr1.stages.inspection.setup import calibrated, calibration_of, engine_of
 from iadr1.stages.serve import pictures
 from iadr1.stages.serve.refusals import bad_request, engine_failed, not_an_image
 from iadr1.stages.serve.uploads import Upload
 
-_NOWHERE = Path("/upload/photo")
-"""Where an upload would lie; no file of a folder of references is there."""
+_NOWHERE = Path("/.upload/photo")
+"""Where an upload would lie: no reference lies there, and since hidden folders are left out, in none of that name."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class Bench:
         self._own_pixels = references.most_pixels if references is not None else 0
         self.fewer_references = 0
         if references is not None:  # it hashes all of them once, which no request should wait for
-            references.find(Photo(_NOWHERE, "photo", "photo"), Image.new("RGB", (8, 8)))
+            references.find(
+                Photo(_NOWHERE, f"{_NOWHERE.parent.name}/photo", "photo"), Image.new("RGB", (8, 8)), sha256=""
+            )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -121,24 +123,26 @@ class Bench:
         Raises:
             RefusedError: The photo or a reference is damaged, or the model cannot take it.
         """
-        image = pictures.decode(upload.photo, what="image")
+        image, sha256 = pictures.decode(upload.photo, what="image"), pictures.sha256(upload.photo)
         if upload.references:
             shown = tuple(pictures.decode(file, what="reference") for file in upload.references)
             names = tuple(f"upload {number}" for number in range(1, len(shown) + 1))
         else:
-            shown, names = self._own_references(upload.name, image)
+            shown, names = self._own_references(upload.name, image, sha256)
         photo = Photo(_NOWHERE, key, key)
-        loaded = Loaded(photo, image, shown, names, sha256=pictures.sha256(upload.photo))
+        loaded = Loaded(photo, image, shown, names, sha256=sha256)
         try:
             looks_at(loaded, image, self._engine.profile, self._settings.tiles)
         except ImageError as error:
             raise not_an_image(error.message, error.hint or "send another photo", status=422) from error
         return Order(loaded, upload.name, upload.masks, len(upload.references) or self._settings.shots)
 
-    def _own_references(self, name: str, image: Image.Image) -> tuple[tuple[Image.Image, ...], tuple[str, ...]]:
+    def _own_references(
+        self, name: str, image: Image.Image, sha256: str
+    ) -> tuple[tuple[Image.Image, ...], tuple[str, ...]]:
         if self._references is None:
             return (), ()
-        paths = self._references.find(Photo(_NOWHERE, name, name), image)
+        paths = self._references.find(Photo(_NOWHERE, name, name), image, sha256=sha256)
         try:
             return tuple(open_image(path) for path in paths), tuple(self._references.name(path) for path in paths)
         except ImageError as error:
@@ -173,18 +177,19 @@ class Bench:
         self._inspectors.clear()
 
 
-def loader(config: ServeConfig, engine: Engine | None = None) -> Callable[[], Bench]:
-    """What loads the model, the segmenter and the references of a config; called on the engine's thread.
+def loader(config: ServeConfig, engine: Engine | None, references: References | None) -> Callable[[], Bench]:
+    """What loads the model and the segmenter of a config; called on the engine's thread.
 
     Args:
         config: The stage's settings.
         engine: A loaded engine instead of the one `config` names.
+        references: Those of the config.
     """
 
     def load() -> Bench:
-        references = References(config.references, shots=config.shots) if config.references is not None else None
         loaded = engine or engine_of(config)
         segmenter = load_segmenter(config.segmenter, device=config.device) if config.masks else None
-        return Bench(loaded, settings_of(config, loaded), segmenter=segmenter, references=references)
+        settings = calibrated(config, calibration_of(config, loaded, references=references))
+        return Bench(loaded, settings, segmenter=segmenter, references=references)
 
     return load

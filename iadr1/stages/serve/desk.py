@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
 from collections import deque
@@ -80,7 +81,7 @@ class Desk:
         self._arrived, self._left = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures, self._last_failure = 0, ""
-        self._busy_since: float | None = None
+        self._busy: tuple[str, float] | None = None
         self.bench: Bench | None = None
         self.load_error: BaseException | None = None
         self.draining = self._closed = False
@@ -101,8 +102,9 @@ class Desk:
             return "failing", str(self.load_error or "the queue is not worked on")
         if self.bench is None:
             return "loading", "the model is being loaded"
-        if self._busy_since is not None and time.monotonic() - self._busy_since > 2 * self.limits.deadline_s:
-            return "failing", f"the model has worked on one batch for {time.monotonic() - self._busy_since:.0f} s"
+        what, since = self._busy or ("", math.inf)
+        if (seconds := time.monotonic() - since) > 2 * self.limits.deadline_s:
+            return "failing", f"one batch has been {what} for {seconds:.0f} s"
         if self._failures >= _GIVEN_UP_AFTER:
             return "failing", f"the model failed on the last {self._failures} photos: {self._last_failure}"
         return "ready", ""
@@ -202,7 +204,7 @@ class Desk:
             await self._serve(bench)
             for job in self._working:
                 job.upload.close()
-            self._working = []
+            self._working, self._busy = [], None
 
     def _over(self, task: asyncio.Task[None]) -> None:
         """The queue is not worked on any more: nobody shall wait for it."""
@@ -229,6 +231,7 @@ class Desk:
 
     async def _serve(self, bench: Bench) -> None:
         jobs = [job for job in self._working if not job.answer.done()]
+        self._busy = ("decoded", time.monotonic())
         decoding = (attempt(asyncio.to_thread(bench.order, uuid.uuid4().hex, job.upload)) for job in jobs)
         ready: list[tuple[_Job, Order]] = []
         for job, order in zip(jobs, await asyncio.gather(*decoding), strict=True):
@@ -245,9 +248,8 @@ class Desk:
 
     async def _inspect(self, bench: Bench, ready: Sequence[tuple[_Job, Order]]) -> None:
         orders = [order for _, order in ready]
-        self._busy_since = time.monotonic()
+        self._busy = ("looked at by the model", time.monotonic())
         records = await attempt(self._thread.run(lambda: bench.inspect(orders)))
-        self._busy_since = None
         if not isinstance(records, BaseException):
             for (job, _), record in zip(ready, records, strict=True):
                 self._answer(job, record)

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
+from iadr1.images import FORMATS
 from iadr1.records import Detection
 from iadr1.stages.serve.refusals import Problem
 
@@ -39,7 +40,7 @@ _FORM = {
     "required": ["image"],
     "additionalProperties": False,
     "properties": {
-        "image": {**_BINARY, "description": "The photo: PNG, JPEG, WebP, TIFF, BMP, GIF (one frame) or PPM."},
+        "image": {**_BINARY, "description": f"The photo, one frame: {', '.join(FORMATS)}."},
         "reference": {
             "type": "array",
             "maxItems": 8,

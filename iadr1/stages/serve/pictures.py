@@ -8,16 +8,11 @@ from typing import IO
 from PIL import Image, UnidentifiedImageError
 
 from iadr1.errors import ImageError
-from iadr1.geometry import Size
-from iadr1.images import DAMAGES, read_image
+from iadr1.images import DAMAGES, FORMATS, read_image, tile_size
+from iadr1.stages.inspection.loading import SEVERAL, has_several
 from iadr1.stages.serve.refusals import RefusedError, not_an_image, too_large
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-"""What is taken, as Pillow calls it. Its other readers are not asked: some start other programs (EPS)."""
-_PHONE = "MPO"
-"""A telephone's JPEG with further pictures behind the photo, which Pillow's reader for JPEG finds."""
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")
-_KNOWN_AS = "PNG, JPEG, WebP, TIFF, BMP, GIF or PPM"
 _OTHERS = {
     b"PK\x03\x04": "a ZIP archive",
     b"PK\x05\x06": "a ZIP archive",
@@ -32,13 +27,13 @@ _OTHERS = {
 }
 
 
-def check_header(file: IO[bytes], *, what: str, max_pixels: int) -> Size:
-    """The size of a picture, from its header alone.
+def check_header(file: IO[bytes], *, what: str, max_pixels: int) -> int:
+    """The pixels that a picture needs memory for while it is decoded, by its header alone.
 
     Args:
         file: The upload.
         what: What it is called in an error, for example `image`.
-        max_pixels: Larger ones are refused.
+        max_pixels: Larger ones are refused, and those made of larger tiles.
 
     Raises:
         RefusedError: It is empty, no picture, one of several frames, or too large.
@@ -48,25 +43,25 @@ def check_header(file: IO[bytes], *, what: str, max_pixels: int) -> Size:
     if not begin:
         raise not_an_image(f"{what} is empty (0 bytes)", "send the bytes of one photo", status=422)
     try:
-        with Image.open(file, formats=FORMATS) as picture:
-            size, moves = picture.size, getattr(picture, "is_animated", False) and picture.format != _PHONE
+        with Image.open(file, formats=tuple(FORMATS)) as picture:
+            size, tile = picture.size, tile_size(picture)
+            several = has_several(picture)
     except UnidentifiedImageError as error:
         if begin.startswith(_BEGINNINGS):
             raise _damaged(what, "its header is cut off or damaged") from error
-        raise not_an_image(f"{what} is {_kind(begin)}", f"send one photo as {_KNOWN_AS}, not packed") from error
+        raise not_an_image(f"{what} is {_kind(begin)}", f"send one photo, not packed: {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(what, "", max_pixels) from error
     except DAMAGES as error:
         raise _damaged(what, error) from error
     finally:
         file.seek(0)
-    if size[0] * size[1] > max_pixels:
-        raise _too_many_pixels(what, f"{size[0]} x {size[1]} px, ", max_pixels)
-    if moves:
-        raise not_an_image(
-            f"{what} holds more than one frame or page", "send one photo a request, without the others", status=422
-        )
-    return size
+    for told, (width, height) in (("", size), ("in tiles of ", tile)):
+        if width * height > max_pixels:
+            raise _too_many_pixels(what, f"{told}{width} x {height} px, ", max_pixels)
+    if several:
+        raise not_an_image(f"{what} {SEVERAL}", "send one photo a request, without the others", status=422)
+    return max(size[0] * size[1], tile[0] * tile[1])
 
 
 def decode(file: IO[bytes], *, what: str) -> Image.Image:
@@ -77,7 +72,7 @@ def decode(file: IO[bytes], *, what: str) -> Image.Image:
     """
     file.seek(0)
     try:
-        return read_image(file, name=what, formats=FORMATS)
+        return read_image(file, name=what)
     except ImageError as error:
         raise _damaged(what, error.message) from error
 
@@ -99,7 +94,8 @@ def _kind(begin: bytes) -> str:
 
 def _too_many_pixels(what: str, size: str, max_pixels: int) -> RefusedError:
     return too_large(
-        f"{what} is {size}above the limit of {max_pixels / 1e6:g} million pixels", "scale it down or cut it into parts"
+        f"{what} is {size}above the limit of {max_pixels / 1e6:g} million pixels",
+        "scale it down or cut it into parts; the server's limit is its --max-megapixels",
     )
 
 

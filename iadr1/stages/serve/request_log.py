@@ -33,7 +33,8 @@ class RequestLog:
     """Appends entries to a file, each with one write, so that a killed server loses none of those it answered.
 
     Args:
-        path: A JSONL file; an unfinished last line of a killed server is cut off.
+        path: A JSONL file, whose folder is made where only the folder itself is missing (what lacks more is taken for
+            a typing error); an unfinished last line of a killed server is cut off.
 
     Raises:
         OutputError: It cannot be written to.
@@ -41,7 +42,11 @@ class RequestLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with RecordWriter(path):  # makes the folder, cuts an unfinished line
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._failure(error) from error
+        with RecordWriter(path):  # cuts an unfinished line
             pass
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -77,4 +82,5 @@ class RequestLog:
             os.close(self._file)
 
     def _failure(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write the request log: {error.strerror or error}", where=str(self._path))
+        told = f"cannot write the request log: {error.strerror or error}"
+        return OutputError(told, where=str(self._path), hint="name a file in a folder that is there with --log")

@@ -11,9 +11,8 @@ import uvicorn
 
 from iadr1.config import ServeConfig
 from iadr1.errors import UsageError
-from iadr1.models import Engine
 from iadr1.stages.serve.app import create_app
-from iadr1.stages.serve.bench import loader
+from iadr1.stages.serve.bench import Bench
 from iadr1.stages.serve.desk import Desk
 from iadr1.stages.serve.metrics import Metrics
 from iadr1.stages.serve.request_log import RequestLog
@@ -79,9 +78,21 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    config: ServeConfig, limits: Limits, *, token: str | None, engine: Engine | None, announce: Callable[[str], None]
+    config: ServeConfig,
+    limits: Limits,
+    load: Callable[[], Bench],
+    *,
+    token: str | None,
+    announce: Callable[[str], None],
 ) -> tuple[bool, bool]:
     """Serve until a signal comes.
+
+    Args:
+        config: The stage's settings.
+        limits: Those of the config.
+        load: Loads the model; called on its thread.
+        token: What requests have to bring; None for nothing.
+        announce: Told what happens, a line at a time.
 
     Returns:
         Whether everything was finished, and whether the engine's thread ended.
@@ -94,7 +105,7 @@ def serve(
     listening = _listen(config)
     log = RequestLog(config.log) if config.log is not None else None
     metrics = Metrics()
-    desk = Desk(loader(config, engine), limits, metrics)
+    desk = Desk(load, limits, metrics)
     app = create_app(desk, metrics, token=token, log=log)
     settings = uvicorn.Config(
         app,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from iadr1.config import ServeConfig
+from iadr1.config import ServeConfig, dashed
 from iadr1.errors import UsageError
 from iadr1.images import MAX_PIXELS
-from iadr1.stages.inspection.setup import check_verdicts
+from iadr1.models import Engine
+from iadr1.stages.inspection import References
+from iadr1.stages.inspection.setup import check_verdicts, check_way, references_of
 
 _LEAST = {
     **{"queue": 1, "port": 0, "max_wait_ms": 0.0, "drain_s": 0.0},
@@ -60,10 +63,10 @@ def check_settings(config: ServeConfig, *, engine_given: bool) -> None:
     check_verdicts(config, engine_given=engine_given)
     for name, least in _LEAST.items():
         if not getattr(config, name) >= least:  # a NaN is not
-            raise UsageError(f"{name} is {getattr(config, name)}, it must be at least {least:g}")
+            raise UsageError(f"--{dashed(name)} is {getattr(config, name)}, it must be at least {least:g}")
     for name, most in _MOST.items():
         if getattr(config, name) > most:
-            raise UsageError(f"{name} is {getattr(config, name)}, it must be at most {most:g}")
+            raise UsageError(f"--{dashed(name)} is {getattr(config, name)}, it must be at most {most:g}")
     if config.token_env and config.no_token:
         raise UsageError("--token-env and --no-token contradict each other", hint="leave one of them out")
     if not config.token_env and not config.no_token and not _is_loopback(config.host):
@@ -71,6 +74,30 @@ def check_settings(config: ServeConfig, *, engine_given: bool) -> None:
             f"on {config.host!r} other machines could send photos and read verdicts without a token",
             hint="name a variable that holds one with --token-env, listen on 127.0.0.1, or permit it with --no-token",
         )
+
+
+def check_files(
+    config: ServeConfig, engine: Engine | None = None, on_note: Callable[[str], None] | None = None
+) -> References | None:
+    """Refuse a model and references that are not there, and a calibration of another way of asking.
+
+    What only a loaded model tells is compared when it is loaded (`inspection.setup.check_way`).
+
+    Args:
+        config: The stage's settings, checked.
+        engine: A loaded engine instead of the one `config` names.
+        on_note: Told, in a line, how many of the references cannot be read.
+
+    Returns:
+        The config's references.
+
+    Raises:
+        UsageError: The folder or file and what to do, or in what the calibration differs.
+        ModelError: There is no such model.
+    """
+    references = references_of(config, on_note)
+    check_way(config, engine, references)
+    return references
 
 
 def limits_of(config: ServeConfig) -> Limits:

@@ -94,7 +94,8 @@ def _bounded(receive: Receive, limit: int) -> Receive:
 
 
 def _too_long(limit: int) -> RefusedError:
-    return too_large(f"the request is longer than {limit / 1e6:g} MB", "send the photo as JPEG, or smaller")
+    told = f"the request is longer than {limit / 1e6:g} MB"
+    return too_large(told, "send the photo as JPEG, or smaller; the server's limit is its --max-mb")
 
 
 async def _body(request: Request) -> IO[bytes]:
@@ -130,7 +131,7 @@ def _upload(items: list[tuple[str, Any]], texts: dict[str, list[str]]) -> Upload
         elif key in files or key in texts:
             raise bad_request(f"the field {key!r} is {'a text' if key in files else 'a file'}", _HOW)
         else:
-            raise bad_request(f"no field {key[:40]!r}", f"known fields: {', '.join((*files, *texts))}")
+            raise _unknown(key, *files, *texts)
     if len(files["image"]) != 1:
         raise bad_request(f"there are {len(files['image'])} file fields 'image'", f"{_HOW}; one photo a request")
     image = files["image"][0]
@@ -139,7 +140,16 @@ def _upload(items: list[tuple[str, Any]], texts: dict[str, list[str]]) -> Upload
 
 
 def _texts(request: Request) -> dict[str, list[str]]:
-    return {key: request.query_params.getlist(key) for key in ("masks", "name")}
+    texts: dict[str, list[str]] = {"masks": [], "name": []}
+    for key, value in request.query_params.multi_items():
+        if key not in texts:
+            raise _unknown(key, *texts, where=" in the address")
+        texts[key].append(value)
+    return texts
+
+
+def _unknown(key: str, *known: str, where: str = "") -> RefusedError:
+    return bad_request(f"no field {key[:40]!r}{where}", f"known fields{where}: {', '.join(known)}")
 
 
 def _masks(texts: dict[str, list[str]]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from iadr1.config import RunConfig, TrainingConfig
 from iadr1.errors import UsageError
 from iadr1.models import resolve_model
+from iadr1.models.files import check_files
 from iadr1.provenance import write_run
 from iadr1.records import Sample, resolve_root
 from iadr1.stages.training import processes
@@ -87,10 +88,13 @@ def begin(config: RunConfig, samples: list[Sample], root: Path, *, note: OnNote 
 
     Raises:
         UsageError: A folder that belongs to another run, or a hub that cannot be pushed to.
-        ModelError: The model cannot be found.
+        ModelError: The model cannot be found, or its folder is not whole.
         OutputError: The folder cannot be written to.
     """
-    base = str(resolve_model(config.model))
+    place = resolve_model(config.model)
+    if isinstance(place, Path):
+        check_files(place)
+    base = str(place)
     info = open_run(config.STAGE, config)
     last = last_checkpoint(config.out, info["config_hash"])
     started = time.monotonic() - (0.0 if last is None else last.totals.get("wall_seconds", 0.0))
@@ -106,6 +110,8 @@ def begin(config: RunConfig, samples: list[Sample], root: Path, *, note: OnNote 
         job.note("TensorBoard is not installed (pip install tensorboard): figures go to log.jsonl alone")
     if processes.is_first():
         info |= trained_on(config, samples, root, base=base)
+    if isinstance(config, TrainingConfig):  # `pretrain` has loaded it by now
+        job.note(f"loading {config.model if last is None else last.path} ...")
     return job
 
 

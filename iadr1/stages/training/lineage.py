@@ -14,9 +14,8 @@ from iadr1.atomic import write_text_atomic
 from iadr1.config import RunConfig, TrainingConfig
 from iadr1.errors import DataError
 from iadr1.licences import permits_commercial
+from iadr1.models.card import base_line, plain, stated_licence, use_line
 from iadr1.records import Sample
-
-_CARDS = ("README.md", "MODEL_CARD.md")
 
 
 def trained_on(config: RunConfig, samples: list[Sample], root: Path, *, base: str) -> dict[str, Any]:
@@ -55,9 +54,9 @@ def _base(config: RunConfig, folder: Path | None) -> dict[str, Any]:
         if known.keys() == set(keys):
             last = {key: known[key] for key in keys[3:]}
             return {"base": run["base"], "base_licence": run["base_licence"], "earlier": [*run["earlier"], last]}
-    licence = _stated_licence(folder)
+    stated = stated_licence(folder)
     name = config.model if config.model == "tiny" else folder.absolute().name
-    return {"base": name, "earlier": [], **({} if licence is None else {"base_licence": licence})}
+    return {"base": name, "earlier": [], **({} if stated is None else {"base_licence": stated.licence})}
 
 
 def _run_of(folder: Path) -> dict[str, Any] | None:
@@ -69,24 +68,6 @@ def _run_of(folder: Path) -> dict[str, Any] | None:
             except ValueError as error:
                 raise DataError("not JSON", where=str(path), hint="it says what the base was trained on") from error
             return run if isinstance(run, dict) else None
-    return None
-
-
-def _stated_licence(folder: Path) -> str | None:
-    """The licence that the front matter of a model card names; None where there is none."""
-    for name in _CARDS:
-        path = folder / name
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        parts = text.split("---\n", 2)
-        if len(parts) < 3 or parts[0].strip():
-            continue
-        try:
-            front = yaml.safe_load(parts[1])
-        except yaml.YAMLError:
-            continue  # somebody else's card; it says nothing that can be read
-        if isinstance(front, dict) and isinstance(front.get("license"), str):
-            licence: str = front["license"]
-            return str(front.get("license_name") or licence) if licence == "other" else licence
     return None
 
 
@@ -104,11 +85,6 @@ def write_card(config: RunConfig, info: dict[str, Any], *, figures: str) -> Path
     stages = [*info["earlier"], info]
     licences = [info["base_licence"], *(name for stage in stages for name in stage["licences"])]
     blocked = [name for name in dict.fromkeys(licences) if not permits_commercial(name)]
-    use = (
-        f"Not cleared for commercial use: {_plain(', '.join(blocked))}."
-        if blocked
-        else "The licences of base and data permit commercial use."
-    )
     adapters = isinstance(config, TrainingConfig) and config.lora_rank
     front = {
         "base_model": info["base"],
@@ -121,18 +97,18 @@ def write_card(config: RunConfig, info: dict[str, Any], *, figures: str) -> Path
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
         "---",
-        f"# {_plain(config.out.name)}: {_plain(info['base'])} after {commands}",
+        f"# {plain(config.out.name)}: {plain(info['base'])} after {commands}",
         "",
         f"{figures} Settings, versions, seed and data hashes stand in the run's `run.json`.",
         "",
         "| | |",
         "|---|---|",
-        f"| base | {_plain(info['base'])} (licence: {_plain(info['base_licence'])}) |",
+        base_line(info["base"], info["base_licence"]),
         *(_data_line(stage) for stage in stages),
         f"| steps | {info['steps']}, seed {config.seed}, learning rate {config.learning_rate} |",
         f"| made with | iadr1 {info['iadr1']}, config {info['config_hash']} |",
         "",
-        use,
+        use_line(blocked),
         "",
         "An evaluation on the images it was trained on would be too good: `iadr1 eval` finds them through "
         f"`{leaks.MANIFEST_NAME}`.",
@@ -144,14 +120,6 @@ def write_card(config: RunConfig, info: dict[str, Any], *, figures: str) -> Path
 
 
 def _data_line(stage: dict[str, Any]) -> str:
-    licences = ", ".join(f"{_plain(name)} ({count} samples)" for name, count in stage["licences"].items())
-    sources = _plain("; ".join(stage["sources"])) or "unnamed sources"
+    licences = ", ".join(f"{plain(name)} ({count} samples)" for name, count in stage["licences"].items())
+    sources = plain("; ".join(stage["sources"])) or "unnamed sources"
     return f"| data of {stage['command']} | {stage['samples']} samples from {sources}; licences: {licences} |"
-
-
-def _plain(text: str) -> str:
-    """Text of others as one line of Markdown: no line break, table border, link or tag of theirs takes effect."""
-    line = " ".join(text.split())
-    for mark in "\\`*_|[]<>#":
-        line = line.replace(mark, f"\\{mark}")
-    return line

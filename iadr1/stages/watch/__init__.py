@@ -11,8 +11,8 @@ from iadr1.config import WatchConfig
 from iadr1.masks import load_segmenter
 from iadr1.models import Engine
 from iadr1.provenance import describe, write_run
-from iadr1.stages.inspection import Inspector, References
-from iadr1.stages.inspection.setup import engine_of, settings_of
+from iadr1.stages.inspection import Inspector
+from iadr1.stages.inspection.setup import engine_of, references_of, settings_of
 from iadr1.stages.watch.arrivals import QUARANTINE, Arrivals
 from iadr1.stages.watch.courier import Courier
 from iadr1.stages.watch.events import Listener, Status, Stop, WatchSummary
@@ -50,12 +50,12 @@ def run(
     root, out = config.folder.resolve(), config.out.resolve()
     check_places(root, out)
     sinks = sinks_of(config)
-    references = References(config.references, shots=config.shots) if config.references else None
-    quarantine = None if config.keep else Quarantine(root)
     listener, stop = listener or Listener(), stop or Stop()
+    references = references_of(config, listener.note, out=out)
+    quarantine = None if config.keep else Quarantine(root)
     with locked(out):
         check_owner(root, out)
-        inspector = _inspector(config, engine or engine_of(config), root, out, sinks)
+        inspector = _inspector(config, engine or engine_of(config, listener.note), root, out, sinks)
         with Journal(out) as journal, _sending(config, journal, sinks, listener) as (outbox, couriers):
             left_out = [QUARANTINE, *([out.relative_to(root).as_posix()] if root in out.parents else [])]
             arrivals = Arrivals(root, settle=config.settle, glob=config.glob, left_out=left_out)
@@ -63,7 +63,9 @@ def run(
             watcher = Watcher(config, inspector, references, places, listener)
             earlier = len(journal)
             watcher.run(stop, lambda: _status(watcher, couriers))
-        return WatchSummary(_status(watcher, couriers), config.out, earlier, watcher.unanswered)
+        return WatchSummary(
+            _status(watcher, couriers), config.out, earlier, watcher.unanswered, dict(watcher.lookout.unread)
+        )
 
 
 def _inspector(config: WatchConfig, engine: Engine, root: Path, out: Path, sinks: Sequence[Sink]) -> Inspector:

@@ -65,6 +65,8 @@ class Arrivals:
 
     Attributes:
         links: Symbolic links seen at the last look, relative to the folder.
+        unread: Sub-folders that are there and could not be read at the last look, relative to the folder (`.` for
+            itself), and why; what is in them is not seen.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Arrivals:
         self._settle, self._glob, self._left_out, self._clock = settle, glob, frozenset(left_out), clock
         self._files: dict[str, Tracked] = {}
         self.links: set[str] = set()
+        self.unread: dict[str, str] = {}
 
     def look(self) -> None:
         """See what is there now.
@@ -88,7 +91,7 @@ class Arrivals:
             OSError: The folder itself cannot be listed. What was known of its files stays.
         """
         now = self._clock()
-        self.links = set()
+        self.links, self.unread = set(), {}
         found = dict(self._walk())
         for name in self._files.keys() - found.keys():
             del self._files[name]
@@ -107,25 +110,35 @@ class Arrivals:
                         name = f"{folder}/{entry.name}" if folder else entry.name
                         if is_temporary(entry.name) or name in self._left_out:
                             continue
-                        if entry.is_symlink():
-                            self.links.add(name)
-                        elif entry.is_dir(follow_symlinks=False):
-                            folders.append(name)
-                        elif (stamp := self._stamp(entry)) is not None:
+                        try:
+                            stamp = self._stamp(entry, name, folders)
+                        except OSError as error:
+                            self._tell(folder, error)
+                            continue
+                        if stamp is not None:
                             yield name, stamp
-            except OSError:
+            except OSError as error:
                 if not folder:
                     raise
-                # Removed meanwhile; what is in it when it is back is seen then.
+                self._tell(folder, error)
 
-    def _stamp(self, entry: os.DirEntry[str]) -> Stamp | None:
-        _, dot, suffix = entry.name.lower().rpartition(".")
-        if dot + suffix not in IMAGE_SUFFIXES or not fnmatch(entry.name, self._glob):
-            return None
-        try:
-            return stamp_of(entry.stat(follow_symlinks=False)) if entry.is_file(follow_symlinks=False) else None
-        except OSError:  # removed meanwhile
-            return None
+    def _stamp(self, entry: os.DirEntry[str], name: str, folders: list[str]) -> Stamp | None:
+        """Of a photo; a folder is added to those that are still to be listed."""
+        if entry.is_symlink():
+            self.links.add(name)
+        elif entry.is_dir(follow_symlinks=False):
+            folders.append(name)
+        else:
+            _, dot, suffix = entry.name.lower().rpartition(".")
+            wanted = dot + suffix in IMAGE_SUFFIXES and fnmatch(entry.name, self._glob)
+            if wanted and entry.is_file(follow_symlinks=False):
+                return stamp_of(entry.stat(follow_symlinks=False))
+        return None
+
+    def _tell(self, folder: str, error: OSError) -> None:
+        """Remember a folder that cannot be read; what was removed meanwhile is seen when it is back."""
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            self.unread[folder or "."] = error.strerror or str(error)
 
     def arrived(self) -> list[tuple[str, Tracked]]:
         """Files that no longer change and wait to be looked at, the oldest first."""

@@ -80,9 +80,11 @@ class WatchSummary:
         out: The folder of the results.
         earlier: Photos that earlier runs had looked at.
         unanswered: Photos left for the next run, since the model gave no answer (with `once`).
+        unread: Sub-folders that could not be read at the last look, and why; what is in them was not seen.
     """
 
     status: Status
     out: Path
     earlier: int = 0
     unanswered: int = 0
+    unread: Mapping[str, str] = field(default_factory=dict)

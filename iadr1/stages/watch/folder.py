@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from iadr1.errors import OutputError, UsageError
 from iadr1.locks import lock
+from iadr1.provenance import RUN, read_run
 from iadr1.stages.watch.journal import RECORDS
 
-RUN = "run.json"
 _OTHER = "name another folder with --out"
 
 
@@ -44,10 +43,17 @@ def check_places(root: Path, out: Path) -> None:
         out: The folder of the results, resolved.
 
     Raises:
-        UsageError: There is no such folder, or it is, or lies in, the folder of the results.
+        UsageError: There is no such folder, it may not be looked at, or it is, or lies in, the folder of the results,
+            which is a file or would be made in one.
     """
-    if not root.is_dir():
-        raise UsageError(f"no folder {str(root)!r} to watch", hint="make it first, so that a typing error shows")
+    try:
+        if not root.is_dir():
+            raise UsageError(f"no folder {str(root)!r} to watch", hint="make it first, so that a typing error shows")
+        nearest = next(place for place in (out, *out.parents) if place.exists())
+    except PermissionError as error:
+        raise UsageError(f"may not be looked at: {error.strerror}", where=str(error.filename)) from error
+    if not nearest.is_dir():
+        raise UsageError("this is a file, not a folder for the results", where=str(nearest), hint=_OTHER)
     if out == root or out in root.parents:
         raise UsageError(
             f"the watched folder {str(root)!r} is, or lies in, the folder of the results {str(out)!r}", hint=_OTHER
@@ -63,16 +69,12 @@ def check_owner(root: Path, out: Path) -> None:
     Raises:
         UsageError: They are another command's, of another folder, or of nobody knows what.
     """
-    run = out / RUN
-    if not run.exists():
+    earlier = read_run(out, kind=UsageError, hint=_OTHER)
+    if earlier is None:
         if (out / RECORDS).exists():
             raise UsageError(f"{str(out)!r} holds a {RECORDS} without a {RUN}", hint=_OTHER)
         return
-    try:
-        earlier = json.loads(run.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read: {error}", where=str(run), hint=_OTHER) from error
-    if not isinstance(earlier, dict) or earlier.get("command") != "watch":
+    if earlier.get("command") != "watch":
         raise UsageError(f"{str(out)!r} holds the results of another command", hint=_OTHER)
     if earlier.get("watched") != str(root):
         raise UsageError(f"{str(out)!r} holds the results of the folder {earlier.get('watched')!r}", hint=_OTHER)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from iadr1.config import WatchConfig
-from iadr1.errors import DataError, ImageError, ModelChoiceError, ModelError
+from iadr1.errors import ImageError, ModelChoiceError, ModelError
 from iadr1.images import open_image
 from iadr1.records import Detection
 from iadr1.stages.inspection import Finding, Inspector, Loaded, Photo, References, artefacts, load_batches, utf8
@@ -20,7 +20,9 @@ from iadr1.stages.inspection.setup import photos_at_a_time
 from iadr1.stages.watch.arrivals import Arrivals, Tracked, read_whole
 from iadr1.stages.watch.events import Listener, Status, Stop
 from iadr1.stages.watch.journal import Journal
+from iadr1.stages.watch.lookout import Lookout
 from iadr1.stages.watch.quarantine import Quarantine
+from iadr1.stages.watch.suspects import Suspects
 
 FIRST_PAUSE_S = 1.0
 """Pause before a file is tried again; it doubles with each further one."""
@@ -70,6 +72,7 @@ class Watcher:
         counts: Photos looked at, by verdict.
         errors: Of these, those that could not be.
         unanswered: Photos given up without a record (`once` only).
+        lookout: What it sees of the folder.
     """
 
     def __init__(
@@ -85,15 +88,16 @@ class Watcher:
         self._listener = listener
         self.counts: Counter[str] = Counter()
         self.errors = self.unanswered = self._answered = 0
-        self._gone = self._silent = ""
-        self._links: set[str] = set()
+        self._silent = ""
+        self.lookout = Lookout(places.arrivals, listener.note, once=config.once)
+        self._suspects = Suspects(places.out, has=places.journal.has, note=listener.note)
         self._bad: list[tuple[_Taken, str]] = []
         self._ready: deque[tuple[str, Tracked]] = deque()
 
     @property
     def trouble(self) -> str:
         """What keeps it from working; empty where nothing does."""
-        return self._gone or self._silent
+        return "; ".join(filter(None, (self.lookout.trouble, self._silent)))
 
     @property
     def waiting(self) -> int:
@@ -115,13 +119,15 @@ class Watcher:
                 next_look = time.monotonic() + self._config.interval
             if self._finished():
                 break
-            taken = [] if self._gone else self._take()
+            taken = [] if self.lookout.gone else self._take()
             self._commit()
-            for batch in self._loaded(taken):
-                self._inspect(batch)
-                self._listener.status(status())
-                if stop.requested:
-                    break
+            held = [(utf8(one.name), one.sha256) for one in taken]
+            with self._suspects.in_hand(held, counts=self._answered > 0):
+                for batch in self._loaded(taken):
+                    self._inspect(batch)
+                    self._listener.status(status())
+                    if stop.requested:
+                        break
             self._listener.status(status())
             if not taken and not self._ready:
                 stop.wait(next_look - time.monotonic())
@@ -136,34 +142,26 @@ class Watcher:
     # what has arrived
 
     def _look(self) -> None:
-        try:
-            self._arrivals.look()
-        except OSError as error:
-            message = f"the folder {str(self._arrivals.root)!r} cannot be read ({error.strerror})"
-            if self._config.once:
-                raise DataError(message) from error
-            if not self._gone:
-                self._listener.note(f"{message}: waiting for it")
-            self._gone = message
+        if not self.lookout.look():
             self._ready.clear()
             return
-        if self._gone:
-            self._listener.note("the folder is back")
-        self._gone = ""
-        for link in sorted(self._arrivals.links - self._links):
-            self._listener.note(f"{utf8(link)}: a symbolic link, not followed")
-        self._links = self._arrivals.links
-        self._ready = deque(sorted(self._arrivals.arrived(), key=lambda item: self._journal.knows(utf8(item[0]))))
+        ready = ((utf8(name), (name, file)) for name, file in self._arrivals.arrived())
+        order = sorted(ready, key=lambda item: (self._suspects.rank(item[0]), self._journal.knows(item[0])))
+        self._ready = deque(item for _, item in order)
 
     def _take(self) -> list[_Taken]:
-        """The next photos that have no record, at most a batch of them."""
+        """The next photos that have no record: at most a batch of them, or one that a watcher may have ended at."""
         most, until = photos_at_a_time(self._config), time.monotonic() + _KNOWN_NAMES_S
         left = self._left()
         most = most if left is None else min(most, left)
         taken: list[_Taken] = []
         while self._ready and len(taken) < most and time.monotonic() <= until:
+            if utf8(self._ready[0][0]) in self._suspects:
+                most = 1
+                if taken:
+                    break
             found = self._read(*self._ready.popleft())
-            if found is not None and not self._is_done(found):
+            if found is not None and not self._is_done(found) and not self._is_given_up(found):
                 taken.append(found)
         return taken
 
@@ -192,9 +190,21 @@ class Watcher:
         if not self._journal.has(name, taken.sha256):
             return False
         taken.file.done = True
-        fault = self._fault(taken) if self._journal.failed(name, taken.sha256) else None
+        failed = self._journal.failed(name, taken.sha256) and not self._suspects.given_up(name, taken.sha256)
+        fault = self._fault(taken) if failed else None
         if fault is not None:
             self._set_aside(taken, fault)
+        return True
+
+    def _is_given_up(self, taken: _Taken) -> bool:
+        """Whether watchers have ended at a photo so often that this one records that, and leaves it alone."""
+        name = utf8(taken.name)
+        ends = self._suspects.ends(name, taken.sha256)
+        if ends < self._config.attempts:
+            return False
+        self._suspects.give_up(name, taken.sha256)
+        error = f"the watcher ended {ends} times while it looked at this photo alone, after it had looked at others"
+        self._keep(taken, Detection(image=name, image_sha256=taken.sha256, verdict="undecided", error=error))
         return True
 
     # looking at it

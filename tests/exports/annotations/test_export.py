@@ -230,6 +230,36 @@ def test_a_run_that_has_not_finished_is_said_to_be_so(run: Run, tmp_path: Path, 
     assert any("has not finished" in line for line in summary.lines) is unfinished
 
 
+@pytest.mark.parametrize("counts", [{}, {"counts": {}}], ids=["unfinished", "finished"])
+def test_a_shard_says_that_it_is_one_and_how_they_are_joined(tmp_path: Path, counts: dict[str, Any]) -> None:
+    run = make_run(tmp_path, [record("a.png", "normal")])
+    told = {"command": "detect", "config": {"shard": "2/3", "images": "my photos"}, **counts}
+    (run.folder / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    moved = run.export("csv", tmp_path / "moved.csv").lines
+    assert "this is shard 2 of 3: photos of the others are missing; `iadr1 detect 'my photos' --out FOLDER" in moved[-1]
+    place = tmp_path / "whole" / "shard-2-of-3"
+    place.parent.mkdir()
+    run.folder.rename(place)
+    lines = replace(run, folder=place).export("csv", tmp_path / "d.csv").lines
+    assert f"`iadr1 detect 'my photos' --out {tmp_path / 'whole'} --join` joins them" in lines[-1]
+    assert any("has not finished" in line for line in lines) is (not counts)
+    # The folder of the shards itself has no records yet.
+    with pytest.raises(UsageError, match=r"3 shards of a run and no detections.jsonl .*--out \S*whole --join"):
+        stage.run(stage.Export(place.parent, "csv", tmp_path / "w.csv"))
+    told["config"]["shard"] = None
+    (place / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    joined = replace(run, folder=place).export("csv", tmp_path / "d.csv").lines
+    assert not any("shard" in line for line in joined)
+
+
+def test_a_shard_that_cannot_be_is_an_error_that_names_the_file(run: Run, tmp_path: Path) -> None:
+    told = '{"command": "detect", "config": {"shard": "4/3"}}'
+    (run.folder / "run.json").write_text(told, encoding="utf-8")
+    with pytest.raises(DataError, match=r"run\.json: the shard '4/3'"):
+        run.export("csv", tmp_path / "d.csv")
+    assert not (tmp_path / "d.csv").exists()
+
+
 def test_a_watcher_may_add_records_while_they_are_exported(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     (run.folder / "run.json").write_text('{"command": "watch"}', encoding="utf-8")
     checks = reading.read_entry

@@ -30,8 +30,8 @@ function toggle(photo, frame) {
 
 function score(photo) {
   if (photo.score === undefined) return make("p", { class: "score" }, make("span", {}, say("no_score")));
-  const parts = [`${say("score")} ${figure(photo.score, 3)}`], band = RUN.band, threshold = photo.threshold ?? RUN.threshold;
-  if (threshold !== null) parts.push(say("threshold", { t: threshold.toLocaleString(language) }));
+  const parts = [`${say("score")} ${scored(photo)}`], band = RUN.band, threshold = photo.threshold ?? RUN.threshold;
+  if (threshold !== null) parts.push(say("threshold", { t: threshold.toLocaleString(language, { maximumFractionDigits: 9 }) }));
   const draw = (tag, values) => { const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const name in values) node.setAttribute(name, values[name]); return node; };
   const bar = draw("svg", { viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" });

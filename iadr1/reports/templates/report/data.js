@@ -9,6 +9,13 @@ const DECISIONS = ["accept", "reject", "unsure"];
 let language = RUN.language;
 const say = (key, values = {}) => WORDS[language][key].replace(/\{(\w+)\}/g, (whole, name) => name in values ? values[name] : whole);
 const figure = (value, digits) => value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+// As many digits as tell a score from what decides about it.
+function scored(photo) {
+  const limits = [photo.threshold ?? RUN.threshold, ...(RUN.band ?? [])].filter(limit => limit !== null && limit !== photo.score);
+  let digits = 3;
+  while (digits < 9 && limits.some(limit => limit.toFixed(digits) === photo.score.toFixed(digits))) digits++;
+  return figure(photo.score, digits);
+}
 
 PHOTOS.forEach((photo, place) => {
   const cut = photo.image.lastIndexOf("/");

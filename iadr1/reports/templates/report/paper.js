@@ -32,7 +32,7 @@ function paperCard(photo) {
 const ON_PAPER = 300;
 function listed(key, photos) {
   return make("section", {}, make("h2", {}, say(key)), table(["name", "verdict", "score", "defect", "review"], photos.map(photo =>
-    [photo.image, say(photo.state), photo.score === undefined ? "" : figure(photo.score, 3), photo.labels.join(", "), decisionText(photo)])));
+    [photo.image, say(photo.state), photo.score === undefined ? "" : scored(photo), photo.labels.join(", "), decisionText(photo)])));
 }
 function toPaper() {
   const urgent = PHOTOS.filter(photo => photo.state !== "normal"), fine = PHOTOS.filter(photo => photo.state === "normal");

@@ -64,9 +64,11 @@ const rows = () => PHOTOS.filter(reviewOf).map(photo => {
   const { decision, remark, reviewer, time } = reviewOf(photo);
   return { image: photo.image, sha256: photo.sha256 ?? "", verdict: photo.state, score: photo.score ?? null, decision, remark, reviewer, time };
 });
-// A spreadsheet would run a cell that begins like a formula; the apostrophe is taken off again on import.
-const guarded = text => /^'*[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-const cell = value => { const text = guarded(String(value ?? "")); return /[",;\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
+// As in iadr1/spreadsheet.py: a spreadsheet would run a cell that begins like a formula, also where it takes ; or a tab
+// for the separator. The apostrophe is taken off again on import.
+const guarded = text => text.replace(/(?:^|(?<=[;\t\r\n]))(?='*[=+\-@\t\r\n])/g, "'");
+const unguarded = text => text.replace(/(?:^|(?<=[;\t\r\n]))'(?='*[=+\-@\t\r\n])/g, "");
+const cell = value => `"${guarded(String(value ?? "")).replaceAll('"', '""')}"`;
 const asCsv = () => `\ufeff${[COLUMNS, ...rows().map(row => COLUMNS.map(column => row[column]))].map(line => line.map(cell).join(",")).join("\r\n")}\r\n`;
 const asJson = () => `${JSON.stringify({ format: "iadr1-review", version: 1, run: RUN.key, reviewer: review.reviewer, exported: new Date().toISOString(), photos: PHOTOS.length, decisions: rows() }, null, 1)}\n`;
 function save(text, type, name) {
@@ -90,7 +92,7 @@ function readCsv(text) {
   }
   const [head, ...body] = lines.filter(line => line.length > 1);
   if (!head || COLUMNS.some(column => !head.includes(column))) return null;
-  return body.map(line => Object.fromEntries(head.map((column, place) => [column, (line[place] ?? "").replace(/^'(?='*[=+\-@\t\r])/, "")])));
+  return body.map(line => Object.fromEntries(head.map((column, place) => [column, unguarded(line[place] ?? "")])));
 }
 function readReview(text) {
   const clean = text.replace(/^\ufeff/, "");
