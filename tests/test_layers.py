@@ -45,8 +45,8 @@ BELOW = {
 """Room -> the other rooms it may import."""
 
 SHARED = (("training",), ("scoring",), ("inspection",), ("engines",))
-"""Rooms in `stages` that are no stage: what the training stages share, what `eval` and `score` share, what the commands
-that look at photos share, and how all of these run an engine."""
+"""Rooms in `stages` that are no stage: what the training stages share, what those share that read the folders of runs
+(`eval`, `score`, `detect --join`, `export`), what the commands that look at photos share, and how all run an engine."""
 
 TORCH_FAMILY = {"torch", "torchvision", "transformers", "safetensors", "accelerate", "trl", "peft", "deepspeed"}
 TORCH_ROOMS = {"models", "masks", "stages"}

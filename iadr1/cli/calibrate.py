@@ -39,7 +39,7 @@ def calibrate(
     references: Annotated[Path | None, option(_CONFIG, "references")] = None,
     shots: Annotated[int | None, option(_CONFIG, "shots", text=SHOTS)] = None,
     tiles: Annotated[str | None, option(_CONFIG, "tiles")] = None,
-    glob: Annotated[str, option(configs.DetectConfig, "glob")] = "*",
+    glob: Annotated[str | None, option(_CONFIG, "glob")] = None,
     batch_size: Annotated[int | None, option(_CONFIG, "batch_size")] = None,
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
@@ -53,13 +53,12 @@ def calibrate(
     Scores so near the threshold that other photos could have put them on the other side will be `undecided`.
     """
     given = locals()
-    pattern = given.pop("glob")  # of the photos' names, no setting of the scores
     config = configs.build(_CONFIG, given=given | given.pop("server"))
     check_suffix(config.out, ".json")
     from iadr1.stages import calibrate as stage
 
     with terminal.bar("scoring") as progress:
-        summary = stage.run(config, progress=progress, on_note=terminal.note, glob=pattern)
+        summary = stage.run(config, progress=progress, on_note=terminal.note)
     _print_summary(summary)
     if summary.errors:
         raise typer.Exit(1)

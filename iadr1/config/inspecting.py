@@ -82,11 +82,12 @@ class CalibrateConfig(InspectConfig):
     """`iadr1 calibrate`: a threshold on the anomaly score for a budget of false alarms, from photos of good products.
 
     `fpr` is the budget, the share of good products that may be called anomalous. `anomalies` are photos of bad ones;
-    they change no threshold, they say how many it finds.
+    they change no threshold, they say how many it finds. Of both only files whose names match `glob` are taken.
     """
 
     normals: Path = Path("normals")
     anomalies: Path | None = None
+    glob: str = "*"
     fpr: float = 0.05
     out: Path = Path("calibration.json")
 

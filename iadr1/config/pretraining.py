@@ -14,10 +14,11 @@ class PretrainConfig(RunConfig):
     """`iadr1 pretrain`: a small model from nothing, on a CPU.
 
     Of `steps`, the first `vision_steps` train the vision tower alone on dense labels; the others train everything.
-    A step looks at `batch_size` images, teaches `lessons` on each (`formats` are the shares of the verdicts' formats)
-    and adds `drills`, look-ups of option letters without an image. `dense` weighs the dense labels beside the answers;
-    `reference_share` of the joint steps show a photo of a good product first. `learning_rate` is AdamW's, for
-    embeddings and norms, `muon_rate` Muon's, for matrices. `whiten` starts the patch embedding from the data.
+    A step looks at `batch_size` images, teaches `lessons` on each (`formats` are the shares of the verdicts' formats),
+    with `bare_boxes` also its boxes behind the image alone, and adds `drills`, look-ups of option letters without an
+    image. `dense` weighs the dense labels beside the answers; `reference_share` of the joint steps show a photo of a
+    good product first. `learning_rate` is AdamW's, for embeddings and norms, `muon_rate` Muon's, for matrices. `whiten`
+    starts the patch embedding from the data.
     """
 
     STAGE: ClassVar[str] = "pretrain"
@@ -25,11 +26,12 @@ class PretrainConfig(RunConfig):
     model: str = "runs/tiny-new"
     data: Path = Path("data/train.jsonl")
     out: Path = Path("runs/pretrain")
-    steps: int = 3000
-    vision_steps: int = 1000
+    steps: int = 3200
+    vision_steps: int = 700
     batch_size: int = 32
     lessons: int = 2
-    drills: int = 16
+    bare_boxes: bool = True
+    drills: int = 12
     formats: str = "boxes=6,structured=3,direct=2"
     dense: float = 0.5
     reference_share: float = 0.2
@@ -52,9 +54,8 @@ class PretrainConfig(RunConfig):
 class NewModelConfig:
     """`iadr1 model new`: a small Qwen2.5-VL with random weights and a tokenizer for the samples in `data`.
 
-    `side` is that of the square input in pixels, a multiple of 28. `rope_theta` and `mrope_section` (time, row, column)
-    are low, since few tokens must tell few rows and columns apart: M-RoPE gives columns its lowest frequencies. `limit`
-    is how many samples the tokenizer is trained on.
+    `side` is that of the square input in pixels, a multiple of 28. `mrope_section` shares the rotary frequencies of
+    `rope_theta` between time, rows and columns. `limit` is how many samples the tokenizer is trained on.
     """
 
     STAGE: ClassVar[str] = "model new"
@@ -72,7 +73,7 @@ class NewModelConfig:
     text_heads: int = 4
     text_kv_heads: int = 2
     text_mlp: int = 576
-    rope_theta: float = 10.0
+    rope_theta: float = 10000.0
     mrope_section: str = "6,9,9"
     limit: int = 60000
     seed: int = 0

@@ -93,7 +93,6 @@ def run(
     progress: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     engine: Engine | None = None,
-    glob: str = "*",
 ) -> CalibrateSummary:
     """Score all photos, find the threshold and write it with what can be claimed for it.
 
@@ -105,7 +104,6 @@ def run(
         progress: Called with (photos done, photos in all).
         on_note: Told what is to be known before the first photo, in lines.
         engine: A loaded engine instead of the one `config` names.
-        glob: Only photos whose file name matches, as for `detect`.
 
     Raises:
         UsageError: A setting that cannot be, no photos, fewer different normal ones than the budget needs, or one that
@@ -115,7 +113,7 @@ def run(
     """
     settings = _settings(config, engine_given=engine is not None)
     _check_out(config.out)
-    photos = _photos(config, glob)
+    photos = _photos(config)
     _check_count(len(photos.normals), config, photos.copies)
     references = references_of(config, on_note)
     engine = engine or engine_of(config, on_note)
@@ -207,7 +205,7 @@ def _check_out(out: Path) -> None:
         raise OutputError(f"cannot write: {error.strerror}", where=str(out), hint="name another --out") from error
 
 
-def _photos(config: CalibrateConfig, glob: str) -> _Photos:
+def _photos(config: CalibrateConfig) -> _Photos:
     """The photos, each content once: a copy is no further evidence, and a photo is good or bad, not both."""
     places = {"normals": config.normals, **({} if config.anomalies is None else {"anomalies": config.anomalies})}
     for option, place in places.items():
@@ -215,8 +213,8 @@ def _photos(config: CalibrateConfig, glob: str) -> _Photos:
             kind = "good" if option == "normals" else "bad"
             hint = f"--{option} names a folder of photos of {kind} products, or one photo"
             raise UsageError(f"no folder or file {str(place)!r}", hint=hint)
-    normals, doubled = _distinct(find_photos(config.normals, config.out, glob=glob))
-    bad = find_photos(config.anomalies, config.out, glob=glob) if config.anomalies is not None else []
+    normals, doubled = _distinct(find_photos(config.normals, config.out, glob=config.glob))
+    bad = find_photos(config.anomalies, config.out, glob=config.glob) if config.anomalies is not None else []
     anomalies, doubled_bad = _distinct(bad)
     both = next((content for content in anomalies if content in normals), None)
     if both is not None:
@@ -225,7 +223,7 @@ def _photos(config: CalibrateConfig, glob: str) -> _Photos:
         raise UsageError(
             f"{told} is among the normals and among the anomalies", hint="keep them in folders side by side"
         )
-    others = sum((Counter(left_out(place, glob=glob)) for place in places.values()), Counter[str]())
+    others = sum((Counter(left_out(place, glob=config.glob)) for place in places.values()), Counter[str]())
     return _Photos(normals, anomalies, (*doubled, *doubled_bad), others)
 
 

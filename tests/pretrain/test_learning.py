@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from iadr1.prompts import render_target
 from iadr1.stages.pretrain.fast import grid_of, patchify
 from iadr1.stages.pretrain.learning import Turn
 from iadr1.stages.pretrain.lessons import Lesson
@@ -111,6 +112,32 @@ def test_the_dense_loss_falls_to_nothing_where_the_heads_are_right(made: Any, mo
     assert made._dense_loss(features, features, rows, Turn()).item() > least + 0.1
     monkeypatch.setattr(made.heads.place, "forward", lambda _: places.flip(-1))
     assert made._dense_loss(features, features, rows, turn).item() > least + 0.1
+
+
+def test_bare_boxes_are_the_boxes_answer_behind_the_image_alone(made: Any) -> None:
+    scene, decode = made.scenes.items[0], made.processor.tokenizer.decode
+    lesson = made.lessons.bare_boxes(scene, (112, 112))
+    image = made.processor.image_token * made.layout.tokens**2
+    assert decode(lesson.prompt) == f"<|vision_start|>{image}<|vision_end|>"
+    sample = made.scenes.verdict(scene)
+    assert f"{render_target(sample, 'boxes', frame=made.lessons._profile.frame((112, 112)))}<|im_end|>" == decode(
+        lesson.target
+    )
+
+
+def test_a_step_asks_for_bare_boxes_except_beside_references(
+    model: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for share, bare, count in ((0.0, True, 4), (0.0, False, 0), (1.0, True, 0)):
+        taught, _ = learner(model, world, tmp_path, reference_share=share, bare_boxes=bare, drills=0)
+        graded: list[int] = []
+        monkeypatch.setattr(
+            taught,
+            "_language_loss",
+            lambda texts, seen, to=graded: to.extend(len(t.prompt) for t in texts) or seen.sum(),
+        )
+        taught.joint_step(random.Random(1))
+        assert graded.count(taught.layout.tokens**2 + 2) == count
 
 
 def test_a_step_depends_on_its_own_chance_alone(made: Any) -> None:

@@ -69,7 +69,7 @@ def learner(model: Path, data: Path, cache: Path, **changes: Any) -> tuple[Learn
         scenes, data.parent, base.profile, base.layout, cache=Cache(cache, "k"), progress=no_progress
     )
     lessons = Lessons(scenes, base.processor, base.profile, image_tokens=base.layout.tokens**2, formats=FORMATS)
-    values = {"images": 4, "lessons": 2, "drills": 4, "dense": 0.5, "reference_share": 0.0}
+    values = {"images": 4, "lessons": 2, "bare_boxes": True, "drills": 4, "dense": 0.5, "reference_share": 0.0}
     network = Qwen2_5_VLForConditionalGeneration.from_pretrained(model)
     batch = Batch(**(values | changes))
     return Learner(

@@ -474,6 +474,6 @@ def test_no_budget_is_proposed_that_nobody_wants(tmp_path: Path) -> None:
 
 def test_only_photos_of_a_pattern_are_scored_and_other_files_are_counted(good: Path) -> None:
     (good / "x.heic").touch()
-    summary = calibrate.run(_config(good, fpr=0.1), engine=ByName(), glob="[12]*")
+    summary = calibrate.run(_config(good, fpr=0.1, glob="[12]*"), engine=ByName())
     assert (summary.calibration.normals, summary.left_out) == (22, {})
     assert calibrate.run(_config(good, fpr=0.1), engine=ByName()).left_out == {".heic": 1}

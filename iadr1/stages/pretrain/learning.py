@@ -47,10 +47,20 @@ class DenseHeads(nn.Module):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step is made of: images, lessons an image, drills, weight of the dense loss, share with references."""
+    """What a step is made of.
+
+    Attributes:
+        images: Images.
+        lessons: Lessons an image.
+        bare_boxes: Whether the boxes of each image are asked behind the image alone as well; not beside references.
+        drills: Drills.
+        dense: Weight of the dense loss.
+        reference_share: Share of the steps with a reference.
+    """
 
     images: int
     lessons: int
+    bare_boxes: bool
     drills: int
     dense: float
     reference_share: float
@@ -126,6 +136,8 @@ class Learner:
             found = self.lessons.about(
                 self.scenes.items[row], self.pictures.sizes[row], rng, count=self.batch.lessons, shots=shots
             )
+            if self.batch.bare_boxes and not shots:
+                found.append(self.lessons.bare_boxes(self.scenes.items[row], self.pictures.sizes[row]))
             texts += found
             owners += [place] * len(found)
         language = self._language_loss(texts, seen[owners])

@@ -70,6 +70,13 @@ class Lessons:
             lessons.append(self._lesson(sample, "grounding" if ground else "choice", size, shots))
         return lessons
 
+    def bare_boxes(self, scene: Scene, size: tuple[int, int]) -> Lesson:
+        """The boxes' answer behind the image alone, without a question: the same answer at half the tokens."""
+        asked = self._lesson(self._scenes.verdict(scene), "boxes", size, shots=0)
+        slot = self._processor.tokenizer.convert_tokens_to_ids(self._slot)
+        first, last = asked.prompt.index(slot), len(asked.prompt) - asked.prompt[::-1].index(slot)
+        return Lesson(asked.prompt[first - 1 : last + 1], asked.target)  # with the marks around the image
+
     def drill(self, rng: random.Random) -> Lesson:
         """A lesson without an image: which letter stands before which text, asked of all four options in a row.
 

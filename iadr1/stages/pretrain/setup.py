@@ -106,7 +106,14 @@ def learner_of(
         job.note("the samples hold fewer than four options: drills are left out")
     if config.reference_share and not (pictures.reference_of >= 0).any():
         job.note("no image has a photo of a good product: reference_share has no effect")
-    batch = Batch(config.batch_size, config.lessons, config.drills, config.dense, config.reference_share)
+    batch = Batch(
+        images=config.batch_size,
+        lessons=config.lessons,
+        bare_boxes=config.bare_boxes and "boxes" in formats,  # else the samples may have none
+        drills=config.drills,
+        dense=config.dense,
+        reference_share=config.reference_share,
+    )
     return Learner(model, processor, layout, scenes=scenes, pictures=pictures, lessons=lessons, batch=batch)
 
 
