@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import os
 import re
@@ -43,6 +44,7 @@ HEAVY = ("torch", "transformers", "matplotlib", "trl", "datasets", "cv2", "scipy
 PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 
 
+@functools.cache
 def help_of(*words: str) -> str:
     result = CliRunner().invoke(app, [*words, "--help"], env=PLAIN, prog_name="iadr1")
     assert result.exit_code == 0, result.output

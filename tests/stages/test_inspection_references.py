@@ -18,7 +18,8 @@ def _draw(path: Path, *, at: int = 20) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", (96, 96), (220, 220, 220))
     ImageDraw.Draw(image).rectangle((at, at, at + 25, at + 40), fill=(20, 20, 20))
-    image.putpixel((0, 0), (zlib.crc32(str(path).encode()) % 256, 0, 0))  # no other photo has the same bytes
+    # No other photo has the same bytes.
+    image.putpixel((0, 0), tuple(zlib.crc32(str(path).encode()).to_bytes(4, "big")[:3]))
     image.save(path)
     return path
 
