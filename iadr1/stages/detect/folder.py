@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ from iadr1.config import VLLM_FIELDS, DetectConfig, dashed
 from iadr1.errors import OutputError, UsageError
 from iadr1.images import file_sha256
 from iadr1.models.base import Engine
-from iadr1.provenance import digest, plain
+from iadr1.provenance import RUN, digest, plain, read_run
 from iadr1.records import Detection, done_keys, read_records, write_records
 from iadr1.stages.inspection import InspectSettings, Photo, References, image_root
 
 RECORDS = "detections.jsonl"
-RUN, REPORT, TABLE = "run.json", "report.html", "summary.csv"
+REPORT, TABLE = "report.html", "summary.csv"
 
 _OTHER = "name another folder with --out"
 _NOT_RESULTS = frozenset(
@@ -123,14 +122,13 @@ def claim(out: Path, run: Mapping[str, Any], *, overwrite: bool) -> None:
         UsageError: It holds something else.
         OutputError: It cannot be cleared.
     """
-    path = out / RUN
-    if not path.exists():
+    earlier = read_run(out, kind=UsageError, hint=_OTHER)
+    if earlier is None:
         if (out / RECORDS).exists():
-            raise UsageError(f"{str(out)!r} holds a {RECORDS} without a {RUN}", hint="name another folder with --out")
+            raise UsageError(f"{str(out)!r} holds a {RECORDS} without a {RUN}", hint=_OTHER)
         return
-    earlier = _read_run(path)
     if earlier.get("command") != "detect":
-        raise UsageError(f"{str(out)!r} holds the results of another command", hint="name another folder with --out")
+        raise UsageError(f"{str(out)!r} holds the results of another command", hint=_OTHER)
     if overwrite:
         _clear(out)
         return
@@ -140,14 +138,6 @@ def claim(out: Path, run: Mapping[str, Any], *, overwrite: bool) -> None:
             f"{str(out)!r} holds the results of another run ({named})",
             hint="go on with the same settings, replace it with --overwrite, or name another folder with --out",
         )
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read: {error}", where=str(path), hint="name another folder with --out") from error
-    return value if isinstance(value, dict) else {}
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
