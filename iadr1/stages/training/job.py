@@ -118,7 +118,7 @@ def begin(config: RunConfig, samples: list[Sample], root: Path, *, note: OnNote 
 def conclude(
     job: Job, config: RunConfig, figures: Mapping[str, Any], *, draw: Callable[[], None], reached: str
 ) -> None:
-    """Write down what a run reached: figures, curve, model card, and the push where it is asked for.
+    """Write down what a run reached: figures, curve, model card, and the push where it is asked for; processes part.
 
     Args:
         job: The run.
@@ -128,9 +128,9 @@ def conclude(
         reached: The same in words, for the model card.
     """
     job.info.update(state="finished", **figures, wall_seconds=job.seconds)
-    if not processes.is_first():
-        return
-    draw()
-    write_card(config, job.info, figures=reached)
-    write_run(config.out, job.info)
-    publish(config, job.info, job.note)
+    if processes.is_first():
+        draw()
+        write_card(config, job.info, figures=reached)
+        write_run(config.out, job.info)
+        publish(config, job.info, job.note)
+    processes.part()

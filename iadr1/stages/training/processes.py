@@ -25,6 +25,15 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
+def part() -> None:
+    """Let go of the others once all have come here; one that ends while others hold on to it may be aborted."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def check_joined() -> None:
     """Make sure, once the trainer's settings are made, that the processes have found each other.
 
