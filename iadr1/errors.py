@@ -78,6 +78,11 @@ class MissingExtraError(UsageError):
         )
 
 
+def dashed(name: str) -> str:
+    """A setting's name as the command line writes it, without the dashes before it."""
+    return name.replace("_", "-")
+
+
 def no_effect(name: str, value: object, why: str) -> UsageError:
     """The error about a setting that was given and that nothing would read.
 
@@ -86,8 +91,8 @@ def no_effect(name: str, value: object, why: str) -> UsageError:
         value: What was given.
         why: Why nothing reads it, or what is to be added so that something does.
     """
-    dashed = name.replace("_", "-")
-    given = f"--{'' if value else 'no-'}{dashed}" if isinstance(value, bool) else f"--{dashed} {value}"
+    option = dashed(name)
+    given = f"--{'' if value else 'no-'}{option}" if isinstance(value, bool) else f"--{option} {value}"
     hint = "or leave it out" if "add --" in why else "leave it out"
     return UsageError(f"{given} has no effect: {why}", hint=hint)
 

@@ -21,10 +21,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from iadr1.errors import ImageError, UsageError
 from iadr1.geometry import Size
+from iadr1.headers import SEVERAL, has_several, tile_size
 
 FORMATS = {
     "PNG": (".png",),
@@ -56,13 +56,19 @@ _SAMPLE = 1 << 22
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, *, single: bool = False) -> Image.Image:
     """The image as 8-bit RGB in its EXIF orientation.
+
+    Args:
+        path: Its file.
+        single: Refuse a file of several frames or pages, of which only the first would be seen.
 
     Raises:
         ImageError: Missing, unreadable, truncated, empty, of none of `FORMATS`, or above `MAX_PIXELS`.
     """
     with _opened(path, name=path) as image:
+        if single and has_several(image):
+            raise ImageError(f"the file {SEVERAL}", where=str(path), hint="save each photo as a file of its own")
         return _upright_rgb(image)
 
 
@@ -113,35 +119,6 @@ def _too_large(name: Path | str, size: str) -> ImageError:
         where=str(name),
         hint="scale it down or cut it into tiles",
     )
-
-
-def tile_size(image: Image.Image) -> Size:
-    """(width, height) of a TIFF's tiles, (0, 0) of what has none.
-
-    A tile is decoded as a whole and may be larger than its image. (The strips of a TIFF are cut at its last row.)
-
-    Args:
-        image: Opened and not decoded yet.
-
-    Raises:
-        SyntaxError, struct.error: Its directory is damaged.
-    """
-    if not isinstance(image, TiffImageFile) or image.fp is None:
-        return 0, 0
-    image.fp.seek(0)
-    head = image.fp.read(4)
-    order, big = "<" if head[:1] == b"I" else ">", 43 in head[2:]  # BigTIFF
-    entry, number = struct.Struct(order + ("HHQ8s" if big else "HHL4s")), struct.Struct(order + ("Q" if big else "H"))
-    image.fp.seek(image.tag_v2.offset)
-    (entries,) = number.unpack(image.fp.read(number.size))
-    sides, integers = {322: 0, 323: 0}, {3: "H", 4: "L"}
-    for tag, kind, _, value in entry.iter_unpack(image.fp.read(entry.size * min(entries, 1 << 16))):
-        if tag in sides:
-            if kind not in integers:
-                raise SyntaxError(f"TIFF tag {tag} is of type {kind}, neither SHORT nor LONG")
-            # An entry may be there twice, and readers differ in which one they take.
-            sides[tag] = max(sides[tag], *struct.unpack_from(order + integers[kind], value))
-    return sides[322], sides[323]
 
 
 def _reason(error: Exception) -> str:

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from iadr1 import images
 from iadr1.errors import ImageError, UsageError
+from iadr1.headers import tile_size
 from iadr1.images import FORMATS, file_sha256, find_images, fit_within, open_image, open_mask, resize
 from tests.serve.tiffs import tiled_tiff
 
@@ -150,7 +151,7 @@ def test_a_tiff_of_vast_tiles_is_refused_before_it_is_decoded(tmp_path: Path, or
     path.write_bytes(tiled_tiff(64, order=order, big=big, pixels=True))
     assert (np.asarray(open_image(path)) == 7).all()
     with Image.open(path) as image:
-        assert images.tile_size(image) == (64, 64)
+        assert tile_size(image) == (64, 64)
     path.write_bytes(tiled_tiff(24_576, order=order, big=big))
     for read in READERS:
         with pytest.raises(ImageError, match="in tiles of 24576x24576 px, above the limit of 250"):
@@ -176,7 +177,7 @@ def test_images_without_tiles_have_none(tmp_path: Path) -> None:
     for name in ("x.png", "x.tif"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
         with Image.open(tmp_path / name) as image:
-            assert images.tile_size(image) == (0, 0)
+            assert tile_size(image) == (0, 0)
 
 
 def _webp_with_broken_exif(path: Path) -> Path:

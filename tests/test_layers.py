@@ -20,6 +20,7 @@ L0 = {
     "records",
     "jsonl",
     "geometry",
+    "headers",
     "images",
     "parallel",
     "licences",

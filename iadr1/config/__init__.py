@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from iadr1.config.building import build, dashed, read_stage
+from iadr1.config.building import build, read_stage
 from iadr1.config.inspecting import (
     SERVER_FIELDS,
     VLLM_FIELDS,
@@ -47,7 +47,6 @@ __all__ = [
     "VerdictConfig",
     "WatchConfig",
     "build",
-    "dashed",
     "read_stage",
 ]
 

@@ -66,11 +66,6 @@ def _fields(kind: type) -> list[tuple[dataclasses.Field[Any], Any]]:
     return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
 
 
-def dashed(name: str) -> str:
-    """A setting's name as the command line writes it, without the dashes before it."""
-    return name.replace("_", "-")
-
-
 def read_stage(recipe: Path) -> str | None:
     """The command a recipe says it is for; None where it does not say.
 

@@ -31,7 +31,7 @@ from iadr1.stages.inspection import (
     find_photos,
     load_batches,
 )
-from iadr1.stages.inspection.calibrated import Way, way_of
+from iadr1.stages.inspection.calibrated import Way, verdicts, way_of
 from iadr1.stages.inspection.photos import left_out
 from iadr1.stages.inspection.setup import check_config, engine_of, photos_at_a_time, references_of
 
@@ -268,10 +268,6 @@ def _rounded_up(share: float) -> float:
 def _calibration(config: CalibrateConfig, model: str, way: Way, scores: Scores) -> Calibration:
     found = metrics.threshold(scores.normals, config.fpr)
     recognised = sum(score > found.value for score in scores.anomalies)
-
-    def undecided(values: Sequence[float]) -> int:
-        return sum(found.band[0] <= score <= found.band[1] for score in values)
-
     return Calibration(
         threshold=found.value,
         band=found.band,
@@ -281,10 +277,10 @@ def _calibration(config: CalibrateConfig, model: str, way: Way, scores: Scores) 
         false_alarms=found.false_alarms,
         fpr_interval_95=found.observed,
         true_fpr_interval_95=found.expected,
-        undecided_normals=undecided(scores.normals),
+        undecided_normals=verdicts(found.value, found.band, scores.normals)["undecided"],
         anomalies=len(scores.anomalies),
         found=recognised,
-        undecided_anomalies=undecided(scores.anomalies),
+        undecided_anomalies=verdicts(found.value, found.band, scores.anomalies)["undecided"],
         recall_interval_95=metrics.clopper_pearson(recognised, len(scores.anomalies)) if scores.anomalies else None,
         model=model,
         **way.model_dump(),

@@ -456,7 +456,7 @@ def test_unknown_segmenter_is_refused_before_anything_is_written(images: Path) -
     [
         ({"segmenter": "x"}, "no segmenter 'x'"),
         ({"segmenter": "sam2"}, r"--segmenter sam2 has no effect: nothing is drawn without masks, add --masks"),
-        ({"batch_size": 0}, "--batch-size is 0, it must be at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, it must be at least 1"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0, it must be at least 1"),
         ({"references": Path("nowhere")}, "no folder 'nowhere' .--references names photos of good products"),
         ({"model": "tinny"}, "no model 'tinny'"),

@@ -58,10 +58,10 @@ def test_a_photo_that_kills_the_watcher_is_given_up(
 ) -> None:
     opened = images.open_image
 
-    def decode(path: Path) -> Image.Image:
+    def decode(path: Path, **options: bool) -> Image.Image:
         if path.name == BAD:
             _die()
-        return opened(path)
+        return opened(path, **options)
 
     engine: FakeEngine = Deadly()
     if culprit == "decoder":

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iadr1.config import VLLM_FIELDS, DetectConfig, dashed
-from iadr1.errors import OutputError, UsageError
+from iadr1.config import VLLM_FIELDS, DetectConfig
+from iadr1.errors import OutputError, UsageError, dashed
 from iadr1.images import file_sha256
 from iadr1.models.base import Engine
 from iadr1.provenance import RUN, digest, plain, read_run

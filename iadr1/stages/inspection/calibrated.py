@@ -84,6 +84,12 @@ class Scores(Record):
     anomalies: tuple[float, ...] = ()
 
 
+def verdicts(threshold: float, band: tuple[float, float], scores: Sequence[float]) -> Counter[Verdict]:
+    """How many photos with these scores are called what, as `detect` does where the model does not reason."""
+    settings = InspectSettings().calibrated(threshold, band, "")
+    return Counter(by_score(settings, score) for score in scores)
+
+
 class Calibration(Way):
     """A threshold for a budget of false alarms; see `iadr1.metrics.calibration` for how the figures are found.
 
@@ -123,9 +129,8 @@ class Calibration(Way):
         return provenance.digest(self.model_dump(mode="json"))
 
     def verdicts(self, scores: Sequence[float]) -> Counter[Verdict]:
-        """How many photos with these scores it calls what, as `detect` does where the model does not reason."""
-        settings = InspectSettings().calibrated(self.threshold, self.band, "")
-        return Counter(by_score(settings, score) for score in scores)
+        """How many photos with these scores it calls what."""
+        return verdicts(self.threshold, self.band, scores)
 
     @property
     def told(self) -> str:

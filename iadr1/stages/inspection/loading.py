@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from iadr1.errors import ImageError
-from iadr1.images import DAMAGES, FORMATS, file_sha256, open_image
+from iadr1.images import file_sha256, open_image
 from iadr1.jsonl import utf8
 from iadr1.stages.inspection.photos import Photo
 from iadr1.stages.inspection.references import References
 
 BATCH_PIXELS = 100_000_000
 """A batch is closed early at this many pixels, so that a few huge photos do not fill the memory."""
-SEVERAL = "holds more than one frame or page"
-"""Why a file is no photo: only its first picture would be looked at, and nobody would know."""
-_PHONE = "MPO"
-"""A telephone's JPEG with further pictures behind the photo, which Pillow's reader for JPEG finds."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +58,7 @@ def load_batches(photos: Sequence[Photo], references: References | None, size: i
 def load(photo: Photo, references: References | None) -> Loaded:
     """One photo with its references; where one of them cannot be read, an item that says so."""
     try:
-        image = open_image(photo.path)
-        _check_one(photo.path)
+        image = open_image(photo.path, single=True)
         content = file_sha256(photo.path)
         paths = references.find(photo, image, sha256=content) if references is not None else []
         names = tuple(references.name(path) for path in paths) if references is not None else ()
@@ -74,22 +68,3 @@ def load(photo: Photo, references: References | None) -> Loaded:
         return Loaded(photo, error=utf8(str(error)))
     except OSError as error:  # it has gone since it was opened
         return Loaded(photo, error=utf8(f"{photo.path}: cannot read the file: {error.strerror}"))
-
-
-def has_several(picture: Image.Image) -> bool:
-    """Whether a file that Pillow has opened holds several frames or pages, of which none is the photo.
-
-    Raises:
-        Exception: One of `DAMAGES`, where the file is damaged.
-    """
-    return bool(getattr(picture, "is_animated", False)) and picture.format != _PHONE
-
-
-def _check_one(path: Path) -> None:
-    try:
-        with Image.open(path, formats=tuple(FORMATS)) as picture:
-            several = has_several(picture)
-    except DAMAGES as error:
-        raise ImageError(f"cannot read the image: {error}", where=str(path)) from error
-    if several:
-        raise ImageError(f"the file {SEVERAL}", where=str(path), hint="save each photo as a file of its own")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, InspectConfig, VerdictConfig, dashed
+from iadr1.config import SERVER_FIELDS, VLLM_FIELDS, InspectConfig, VerdictConfig
 from iadr1.errors import UsageError, no_effect
 from iadr1.masks import check_segmenter
 from iadr1.models import ENGINES, Engine, load_engine, resolve_model
@@ -36,12 +36,12 @@ def check_config(config: InspectConfig, *, engine_given: bool = False, computes:
         UsageError: The setting, its value, and why.
     """
     if config.references is not None and config.shots < 1:
-        raise UsageError(f"--shots is {config.shots}, it must be at least 1", hint="or leave --references out")
+        raise UsageError(f"shots is {config.shots}, it must be at least 1", hint="or leave --references out")
     for name, least in _LEAST.items():
         if getattr(config, name) < least:
-            raise UsageError(f"--{dashed(name)} is {getattr(config, name)}, it must be at least {least}")
+            raise UsageError(f"{name} is {getattr(config, name)}, it must be at least {least}")
     if not config.timeout_s > 0:
-        raise UsageError(f"--timeout-s is {config.timeout_s}, it must be above 0")
+        raise UsageError(f"timeout_s is {config.timeout_s}, it must be above 0")
     for name, why in _unread(config, computes=computes):
         refuse_unread(config, name, why)
     if engine_given:

@@ -29,8 +29,8 @@ class DenseHeads(nn.Module):
     """Heads that are thrown away: defect type of each patch; defect type, box and place of each token.
 
     Box and place count from the image's corner, not from the token: rotary positions tell a token only where others are
-    relative to it, and the language model, which has to write absolute coordinates, cannot make up for that. A side of
-    the box is a class, not a number: digits are read off classes at once (docs/log.md).
+    relative to it, and the language model, which has to write absolute coordinates, made up for little of that. A side
+    of the box is a class of `_BIN_PX` pixels, not a number (docs/log.md).
 
     Args:
         vision: Width of the vision tower.

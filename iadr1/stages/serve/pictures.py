@@ -8,8 +8,8 @@ from typing import IO
 from PIL import Image, UnidentifiedImageError
 
 from iadr1.errors import ImageError
-from iadr1.images import DAMAGES, FORMATS, read_image, tile_size
-from iadr1.stages.inspection.loading import SEVERAL, has_several
+from iadr1.headers import SEVERAL, has_several, tile_size
+from iadr1.images import DAMAGES, FORMATS, read_image
 from iadr1.stages.serve.refusals import RefusedError, not_an_image, too_large
 
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")

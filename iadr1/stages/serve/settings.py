@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from iadr1.config import ServeConfig, dashed
+from iadr1.config import ServeConfig
 from iadr1.errors import UsageError
 from iadr1.images import MAX_PIXELS
 from iadr1.models import Engine
@@ -63,10 +63,10 @@ def check_settings(config: ServeConfig, *, engine_given: bool) -> None:
     check_verdicts(config, engine_given=engine_given)
     for name, least in _LEAST.items():
         if not getattr(config, name) >= least:  # a NaN is not
-            raise UsageError(f"--{dashed(name)} is {getattr(config, name)}, it must be at least {least:g}")
+            raise UsageError(f"{name} is {getattr(config, name)}, it must be at least {least:g}")
     for name, most in _MOST.items():
         if getattr(config, name) > most:
-            raise UsageError(f"--{dashed(name)} is {getattr(config, name)}, it must be at most {most:g}")
+            raise UsageError(f"{name} is {getattr(config, name)}, it must be at most {most:g}")
     if config.token_env and config.no_token:
         raise UsageError("--token-env and --no-token contradict each other", hint="leave one of them out")
     if not config.token_env and not config.no_token and not _is_loopback(config.host):

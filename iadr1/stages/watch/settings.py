@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
-from iadr1.config import WatchConfig, dashed
-from iadr1.errors import UsageError
+from iadr1.config import WatchConfig
+from iadr1.errors import UsageError, dashed
 from iadr1.stages.inspection.setup import check_verdicts, refuse_unread
 from iadr1.stages.watch.mqtt import Mqtt
 from iadr1.stages.watch.outbox import SEND
@@ -31,14 +31,14 @@ def check_settings(config: WatchConfig, *, engine_given: bool) -> None:
         ("send_timeout_s", config.send_timeout_s, 0.0),
     ):
         if not (math.isfinite(value) and value > low):
-            raise UsageError(f"--{dashed(name)} is {value}, it must be above {low:g} seconds")
+            raise UsageError(f"{name} is {value}, it must be above {low:g} seconds")
     if not (math.isfinite(config.drain_s) and config.drain_s >= 0):
-        raise UsageError(f"--drain-s is {config.drain_s}, it must be at least 0 seconds")
+        raise UsageError(f"drain_s is {config.drain_s}, it must be at least 0 seconds")
     for setting, number, least in (("attempts", config.attempts, 1), ("max_photos", config.max_photos, 0)):
         if number < least:
-            raise UsageError(f"--{dashed(setting)} is {number}, it must be at least {least}")
+            raise UsageError(f"{setting} is {number}, it must be at least {least}")
     if config.send not in SEND:
-        raise UsageError(f"--send is {config.send!r}", hint=f"it is one of {', '.join(SEND)}")
+        raise UsageError(f"send is {config.send!r}", hint=f"it is one of {', '.join(SEND)}")
     unread = [
         (("webhook_secret_env",), config.webhook is None, "add --webhook"),
         (("mqtt_user_env", "mqtt_password_env"), config.mqtt is None, "add --mqtt"),
