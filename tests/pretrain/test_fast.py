@@ -74,6 +74,36 @@ def test_hastened_is_the_same_with_its_gradients(model: Path, world: Path, tmp_p
     assert not any("forward" in vars(m) for m in plain.model.modules())  # and those of this model alone
 
 
+def test_attention_is_float32_under_autocast_too(
+    model: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, quick = (learner(model, world, tmp_path)[0] for _ in range(2))
+    pixels = plain.pictures.images[:2]
+    hasten(quick.model, quick.processor, pixels, quick.layout)
+    own, types = torch.nn.functional.scaled_dot_product_attention, []
+
+    def spy(query: Any, key: Any, value: Any, *rest: Any, **how: Any) -> Any:
+        out = own(query, key, value, *rest, **how)
+        types.append(out.dtype)  # autocast would make it bfloat16, whatever comes in
+        return out
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    ids, hidden, seen = torch.arange(24).view(2, 12) + 5, [], []
+    for made in (plain, quick):
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            made.model.model.visual(patchify(pixels, made.processor, made.layout), grid_thw=grid_of(2, made.layout))
+            hidden.append(made.model.model.language_model(input_ids=ids, use_cache=False).last_hidden_state)
+        seen.append(list(types))
+        types.clear()
+    assert set(seen[0]) == {torch.bfloat16}
+    inner = quick.model.model
+    assert seen[1] == [torch.float32] * (len(inner.visual.blocks) + len(inner.language_model.layers))
+    # Still causal, and the same numbers.
+    assert torch.allclose(hidden[0].float(), hidden[1].float(), atol=0.1)
+    quick.model.save_pretrained(tmp_path / "saved")
+    assert "float32-sdpa" not in (tmp_path / "saved" / "config.json").read_text()
+
+
 def test_a_form_that_differs_is_refused(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(self: Any, hidden_states: Any) -> Any:
         return 1.1 * fast._linear_embed(self, hidden_states)

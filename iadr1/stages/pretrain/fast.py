@@ -9,6 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's usual name
 from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 
 from iadr1.errors import ModelError
@@ -36,7 +39,7 @@ def grid_of(count: int, layout: Layout) -> Tensor:
 
 
 def hasten(model: Any, processor: Any, pixels: Pixels, layout: Layout) -> None:
-    """Give the vision tower's attention and patch embedding their faster forms, if the numbers stay the same.
+    """Give attention and the vision tower's patch embedding their faster forms, if the numbers stay the same.
 
     Args:
         model: A Qwen2.5-VL model whose vision blocks all look at the whole image; changed in place.
@@ -57,18 +60,34 @@ def hasten(model: Any, processor: Any, pixels: Pixels, layout: Layout) -> None:
         after = tower(patchify(pixels, processor, layout), grid_thw=grid).pooler_output
     if not torch.allclose(before, after, atol=_CLOSE, rtol=1e-3):
         raise ModelError(f"the faster vision attention differs by {(before - after).abs().max():.2e}")
+    model.set_attn_implementation({"text_config": _FLOAT32})
 
 
 def _batched_attention(
     self: Any, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: Any = None, **_: Any
 ) -> Tensor:
-    """One call for images of equal size; transformers makes one an image. In float32: bfloat16's backward is slower."""
+    """One call for images of equal size; transformers makes one an image."""
     count, images = hidden_states.shape[0], len(cu_seqlens) - 1
     q, k, v = self.qkv(hidden_states).reshape(count, 3, self.num_heads, -1).unbind(1)
     q, k = apply_rotary_pos_emb_vision(q, k, *position_embeddings)
     q, k, v = (t.view(images, count // images, self.num_heads, -1).transpose(1, 2).float() for t in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, scale=self.scaling)
+    with torch.autocast("cpu", enabled=False):  # float32 alone is not enough: autocast takes it back
+        out = F.scaled_dot_product_attention(q, k, v, scale=self.scaling)
     return self.proj(out.transpose(1, 2).reshape(count, -1).to(hidden_states.dtype))  # type: ignore[no-any-return]
+
+
+def _float32_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **how: Any
+) -> tuple[Tensor, None]:
+    """SDPA in float32 under autocast too: the backward of bfloat16 takes up to 2.7 times as long (docs/log.md)."""
+    with torch.autocast("cpu", enabled=False):
+        out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), attention_mask, **how)
+    return out.to(value.dtype), None
+
+
+_FLOAT32 = "iadr1-float32-sdpa"
+AttentionInterface.register(_FLOAT32, _float32_attention)
+AttentionMaskInterface.register(_FLOAT32, sdpa_mask)
 
 
 def _linear_embed(self: Any, hidden_states: Tensor) -> Tensor:
