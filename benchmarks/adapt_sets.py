@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.adapt_baselines import Difference, Judged, Patches, fit_difference
 from benchmarks.adapt_figures import Mask, Row, Truth
-from benchmarks.real_sets import copy
+from benchmarks.real_sets import copy, save_anew
 from iadr1.datasets import SOURCES
 from iadr1.datasets.magnetic_tile import THRESHOLD, tile_groups
 from iadr1.geometry import Box, box_mask
@@ -179,7 +179,8 @@ def judge_tiles(folder: Path, photos: Mapping[str, Path], truth: Truths, *, seed
 def lay_boards(folder: Path, *, limit: int | None, seed: int) -> Truths:
     """calibrate/{photos,references}/ and test/{photos,references}/: boards, and for each its template of its name.
 
-    Only templates calibrate, each beside itself. The truth of the test's photos, by name.
+    Only templates calibrate, each beside itself, saved anew: a file with a photo's own bytes is no reference of it.
+    The truth of the test's photos, by name.
     """
     truth: Truths = {}
     for name in ("calibrate", "test"):
@@ -190,8 +191,11 @@ def lay_boards(folder: Path, *, limit: int | None, seed: int) -> Truths:
             if name == "test" or not sample.is_anomalous:
                 place = PurePosixPath(sample.image)
                 copy(root / place, folder / name / "photos" / place)
-                template = (sample.references or (sample.image,))[0]
-                copy(root / template, folder / name / "references" / place)
+                references = folder / name / "references"
+                if sample.references:
+                    copy(root / sample.references[0], references / place)
+                else:
+                    save_anew(root / place, references / place.with_suffix(".png"))
                 truth |= {sample.image: truth_of(sample, root, board_group(sample.image))} if name == "test" else {}
     return truth
 
@@ -236,6 +240,9 @@ def judge_boards(folder: Path, truth: Truths, setting: Difference) -> list[Row]:
     """What the template difference says of photos/, each beside the photo of its name in references/."""
     rows = []
     for name, known in truth.items():
-        judged = setting.judge(open_image(folder / "photos" / name), open_image(folder / "references" / name))
+        template = folder / "references" / name
+        if not template.exists():
+            template = template.with_suffix(".png")  # saved anew
+        judged = setting.judge(open_image(folder / "photos" / name), open_image(template))
         rows.append(row_of(known, judged, called=bool(judged.boxes)))
     return rows

@@ -147,7 +147,7 @@ _KEY_TEXTS: Mapping[str, str] = {
     "vllm_url": "address of the vLLM server",
     "lessons": "questions about each image of a step",
     "bare_boxes": "ask for the boxes of each image behind the image alone as well",
-    "drills": "look-ups of option letters in each step, without an image",
+    "drills": "questions without an image in each step, to practise weighing options",
     "formats": "shares of the formats that verdicts are written in: boxes, structured, direct",
     "dense": "weight of the masks and boxes beside the answers",
     "reference_share": "share of the steps that show a photo of a good product first",

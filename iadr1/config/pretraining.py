@@ -15,7 +15,7 @@ class PretrainConfig(RunConfig):
 
     Of `steps`, the first `vision_steps` train the vision tower alone on dense labels; the others train everything.
     A step looks at `batch_size` images, teaches `lessons` on each (`formats` are the shares of the verdicts' formats),
-    with `bare_boxes` also its boxes behind the image alone, and adds `drills`, look-ups of option letters without an
+    with `bare_boxes` also its boxes behind the image alone, and adds `drills`, options weighed without an
     image. `dense` weighs the dense labels beside the answers; `reference_share` of the joint steps show a photo of a
     good product first. `learning_rate` is AdamW's, for embeddings and norms, `muon_rate` Muon's, for matrices. `whiten`
     starts the patch embedding from the data.

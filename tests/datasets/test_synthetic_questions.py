@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import cache
 
@@ -19,6 +20,7 @@ from iadr1.datasets.synthetic.questions import (
 )
 from iadr1.geometry import LOCATIONS
 from iadr1.prompts import conclude
+from iadr1.prompts.published import extract_choice
 
 SEEDS = range(5_000_000, 5_000_004)
 
@@ -89,6 +91,22 @@ def test_letters_run_from_a_without_a_gap() -> None:
 def test_the_reasoning_concludes_on_the_answer() -> None:
     for scene, question in all_questions():
         assert conclude(question.reasoning, question.options) == question.answer, (scene.category, question)
+
+
+def test_the_reasoning_weighs_the_options_up_to_the_right_one_after_saying_what_is_seen() -> None:
+    chosen = [question for _, question in all_questions() if question.type != "Anomaly Detection"]
+    for question in chosen:
+        seen, _, rest = question.reasoning.partition(" A. ")
+        weighed = re.findall(r"([A-D])\. (.*?): (yes|no)\.", f"A. {rest}")
+        assert seen.endswith(".")
+        assert dict(list(question.options.items())[: len(weighed)]) == {letter: text for letter, text, _ in weighed}
+        assert [letter for letter, _, said in weighed if said == "yes"] == [question.answer] == [weighed[-1][0]]
+
+
+def test_the_published_reading_of_the_reasoning_is_the_answer_too() -> None:
+    """AnomalyR1's `extract_choice` counts lone capitals: the letters of wrong options must not win."""
+    for _, question in all_questions():
+        assert extract_choice(question.reasoning) == question.answer, question
 
 
 def test_a_scene_is_asked_what_mmad_asks() -> None:

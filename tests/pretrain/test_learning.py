@@ -79,16 +79,23 @@ def test_lessons_are_the_projects_prompts_and_answers(made: Any) -> None:
     assert len({second for _, second in texts}) > 3
 
 
-def test_a_drill_names_every_options_letter_and_asks_for_the_last(made: Any) -> None:
-    decode = made.processor.tokenizer.decode
+def test_a_drill_weighs_the_options_up_to_the_text_that_is_given(made: Any) -> None:
+    decode, places = made.processor.tokenizer.decode, set()
     for seed in range(20):
         drill = made.lessons.drill(random.Random(seed))
         assert made._slot not in drill.prompt
-        options = dict(re.findall(r"^([A-D])\. (.*?)(?:<\|im_end\|>)?$", decode(drill.prompt), re.MULTILINE))
-        named = re.findall(r"This is (.*?) \(([A-D])\)\.", decode(drill.target))
-        assert {letter: text for text, letter in named} == options
+        asked, target = decode(drill.prompt), decode(drill.target)
+        options = dict(re.findall(r"^([A-D])\. (.*?)(?:<\|im_end\|>)?$", asked, re.MULTILINE))
+        weighed = re.findall(r" ([A-D])\. (.*?): (yes|no)\.", target)
         assert len(options) == 4
-        assert decode(drill.target).endswith(f"So the answer is {named[-1][1]}.</think><answer>{named[-1][1]}</answer>")
+        assert [(letter, text) for letter, text, _ in weighed] == list(options.items())[: len(weighed)]
+        assert [said for *_, said in weighed] == ["no"] * (len(weighed) - 1) + ["yes"]
+        letter, text, _ = weighed[-1]
+        assert asked.endswith(f"<think>It is {text}.")  # what it is, is given, not graded
+        assert target.endswith(f"So the answer is {letter}.</think><answer>{letter}</answer>")
+        assert target.startswith(" A. ")
+        places.add(letter)
+    assert places == set("ABCD")
 
 
 def test_the_dense_loss_falls_to_nothing_where_the_heads_are_right(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ scene as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,8 +146,18 @@ def _choice(
     kind: str, text: str, right: str, wrong: Sequence[str], rng: np.random.Generator, *, because: str
 ) -> Question:
     options, letter = _letters(right, wrong, rng)
-    # The option's text beside its letter: a small model finds the letter of a text it has just written.
-    return Question(kind, text, options, letter, f"{because} This is {right} ({letter}). So the answer is {letter}.")
+    return Question(kind, text, options, letter, f"{because} {weigh(options, letter)}")
+
+
+def weigh(options: Mapping[str, str], answer: str) -> str:
+    """The end of a reasoning: each option up to the right one, with its letter, and the answer.
+
+    A small model learns this way to the letter of what it sees in some hundred steps, since it has only to copy what
+    follows a letter; which letter stands before a text it did not find in thousands (docs/log.md).
+    """
+    upto = list(options)[: list(options).index(answer) + 1]
+    said = [f"{letter}. {options[letter]}: {'yes' if letter == answer else 'no'}." for letter in upto]
+    return f"{' '.join(said)} So the answer is {answer}."
 
 
 def _family(colour: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iadr1.datasets.synthetic.questions import weigh
 from iadr1.models.base import Profile
 from iadr1.prompts import Format, question_text, render_prompt, render_target
 from iadr1.records import Sample
@@ -15,7 +16,7 @@ from iadr1.stages.pretrain.scenes import Scene, Scenes
 _GROUNDING_SHARE = 0.3
 """Of the second lessons of images that have referring expressions."""
 _BARE_SHARE = 0.7
-"""Of the drills that hold the options alone: a look-up over a short distance is learned first, at half the cost."""
+"""Of the drills that hold the options alone: copying over a short distance is learned first, at half the cost."""
 _POOL_IMAGES = 1500
 """Images whose options the drills draw from."""
 
@@ -78,24 +79,22 @@ class Lessons:
         return Lesson(asked.prompt[first - 1 : last + 1], asked.target)  # with the marks around the image
 
     def drill(self, rng: random.Random) -> Lesson:
-        """A lesson without an image: which letter stands before which text, asked of all four options in a row.
-
-        Everything is graded: copying the options' texts is what the look-up grows from.
-        """
+        """A lesson without an image: weigh the options against a text that is given, and name the letter."""
         texts = dict(zip("ABCD", rng.sample(self._options, 4), strict=True))
-        order = rng.sample(list(texts), 4)
-        reasoning = " ".join(f"This is {texts[letter]} ({letter})." for letter in order)
+        answer = rng.choice("ABCD")
         sample = Sample(
             id="drill", dataset="drill", category="drill", split="train", image="none", task="choice",
-            question=rng.choice(_QUESTIONS), options=texts, answer=order[-1], question_type="drill",
-            reasoning=f"{reasoning} So the answer is {order[-1]}.",
+            question=rng.choice(_QUESTIONS), options=texts, answer=answer, question_type="drill",
+            reasoning=f"It is {texts[answer]}. {weigh(texts, answer)}",
         )  # fmt: skip
         asked = question_text(sample, "choice")
         if rng.random() < _BARE_SHARE:
             asked = "\n".join(f"{letter}. {text}" for letter, text in texts.items())
         message = [{"role": "user", "content": [{"type": "text", "text": asked}]}]
-        prompt, target = self._ids([self._template(message), render_target(sample, "choice")])
-        return Lesson(prompt, target)
+        # What it is cannot be known without an image: that much of the answer is not graded.
+        given, space, graded = render_target(sample, "choice").partition(f" {next(iter(texts))}. ")
+        prompt, known, target = self._ids([self._template(message), given, f"{space}{graded}"])
+        return Lesson([*prompt, *known], target)
 
     def _lesson(self, sample: Sample, fmt: Format, size: tuple[int, int], shots: int) -> Lesson:
         prompt = self._template(render_prompt(sample, fmt, shots=shots)).replace(self._slot, self._slots)
@@ -126,4 +125,4 @@ class Lessons:
 
 
 _QUESTIONS = ("Which?", "What is it?", "Which of these is meant here?", "What does the image show, in your opinion?")
-"""Of different lengths, so that a look-up does not rely on its distance."""
+"""Of different lengths, so that copying does not rely on its distance."""
