@@ -1,4 +1,4 @@
-.PHONY: check fmt test
+.PHONY: check fmt test tiny
 
 check: ## What CI runs
 	ruff format --check .
@@ -12,3 +12,15 @@ fmt: ## Format and mend what can be mended
 
 test:
 	pytest -q
+
+TINY ?= build/tiny
+
+tiny: ## The embedded model from nothing, in $(TINY): hours on two cores (docs/embedded.md); the same call goes on
+	mkdir -p $(TINY)
+	cd $(TINY) && iadr1 prepare --variety 40000 --normal-share 0.45
+	cd $(TINY) && (test -d runs/tiny-new || iadr1 model new tiny-new)
+	cd $(TINY) && iadr1 pretrain tiny-pretrain
+	cd $(TINY) && iadr1 prepare --out fresh --seed 1 --fewshot-images 2400 --eval-images 13 --photos 0
+	cd $(TINY) && iadr1 ground tiny-ground --model runs/tiny-pretrain/model --data fresh/data/grounding.jsonl
+	cd $(TINY) && iadr1 sft tiny-sft --model runs/tiny-ground/model --data fresh/data/anomaly.jsonl
+	cd $(TINY) && iadr1 train tiny-roam --model runs/tiny-sft/model --data fresh/data/fewshot.jsonl

@@ -189,14 +189,16 @@ def lay_boards(folder: Path, *, limit: int | None, seed: int) -> Truths:
         chosen = limited(samples, limit if name == "test" else None, seed)
         for sample in chosen:
             if name == "test" or not sample.is_anomalous:
-                place = PurePosixPath(sample.image)
-                copy(root / place, folder / name / "photos" / place)
+                # A folder each: a tested board and its template go by one name.
+                place = PurePosixPath("bad" if sample.is_anomalous else GOOD) / sample.image
+                copy(root / sample.image, folder / name / "photos" / place)
                 references = folder / name / "references"
                 if sample.references:
                     copy(root / sample.references[0], references / place)
                 else:
-                    save_anew(root / place, references / place.with_suffix(".png"))
-                truth |= {sample.image: truth_of(sample, root, board_group(sample.image))} if name == "test" else {}
+                    save_anew(root / sample.image, references / place.with_suffix(".png"))
+                if name == "test":
+                    truth[place.as_posix()] = truth_of(sample, root, board_group(sample.image))
     return truth
 
 

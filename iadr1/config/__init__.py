@@ -149,7 +149,7 @@ class TrainConfig(TrainingConfig):
     scale_rewards: str = "group"
     importance: str = "token"
     mask_truncated: bool = False
-    max_new_tokens: int = 96
+    max_new_tokens: int = 128
     difficulty: int = 0
     completions: bool = True
     vision_cache: bool = True
