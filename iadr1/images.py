@@ -1,7 +1,8 @@
 """The one way to open an image and the one resize.
 
 Every image becomes an 8-bit RGB `PIL.Image` in the orientation its EXIF says; 16-bit and float data are scaled by
-percentiles (floats within 0..1 by 255), transparency is laid on white, CMYK and palettes are converted.
+percentiles (floats within 0..1 by 255; a NaN among them is an error), transparency is laid on white, CMYK and palettes
+are converted.
 """
 
 from __future__ import annotations
@@ -64,12 +65,11 @@ def open_image(path: Path, *, single: bool = False) -> Image.Image:
         single: Refuse a file of several frames or pages, of which only the first would be seen.
 
     Raises:
-        ImageError: Missing, unreadable, truncated, empty, of none of `FORMATS`, or above `MAX_PIXELS`.
+        ImageError: Missing, unreadable, truncated, empty, of none of `FORMATS`, above `MAX_PIXELS`, or with pixels
+            that are not finite.
     """
-    with _opened(path, name=path) as image:
-        if single and has_several(image):
-            raise ImageError(f"the file {SEVERAL}", where=str(path), hint="save each photo as a file of its own")
-        return _upright_rgb(image)
+    with _opened(path, name=path, single=single) as image:
+        return _upright_rgb(image, path)
 
 
 def read_image(file: IO[bytes], *, name: str) -> Image.Image:
@@ -83,11 +83,13 @@ def read_image(file: IO[bytes], *, name: str) -> Image.Image:
         ImageError: As `open_image`.
     """
     with _opened(file, name=name) as image:
-        return _upright_rgb(image)
+        return _upright_rgb(image, name)
 
 
 @contextlib.contextmanager
-def _opened(file: Path | IO[bytes], *, name: Path | str, what: str = "image") -> Iterator[Image.Image]:
+def _opened(
+    file: Path | IO[bytes], *, name: Path | str, what: str = "image", single: bool = False
+) -> Iterator[Image.Image]:
     """An image that is within the limits, not decoded yet; errors name it, also those that come when it is decoded."""
     with _telling(name, what=what):
         if isinstance(file, Path) and file.stat().st_size == 0:
@@ -96,6 +98,8 @@ def _opened(file: Path | IO[bytes], *, name: Path | str, what: str = "image") ->
             for told, (width, height) in (("", image.size), ("in tiles of ", tile_size(image))):
                 if width * height > MAX_PIXELS:
                     raise _too_large(name, f"{told}{width}x{height} px, ")
+            if single and has_several(image):
+                raise ImageError(f"the file {SEVERAL}", where=str(name), hint="save each photo as a file of its own")
             yield image
 
 
@@ -125,10 +129,21 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _upright_rgb(image: Image.Image, name: Path | str) -> Image.Image:
     image.load()
+    _check_finite(image, name)
     ImageOps.exif_transpose(image, in_place=True)  # else it is copied, turned or not
     return _to_rgb(image)
+
+
+def _check_finite(image: Image.Image, name: Path | str) -> None:
+    """Refuse floats that are no numbers: nothing was seen at these pixels, and black would be a value like others."""
+    if image.mode != "F":
+        return
+    absent = sum(int(np.count_nonzero(~np.isfinite(values))) for _, values in _strips(image))
+    if absent:
+        told = f"{absent} of {image.width * image.height} pixels are NaN or infinite"
+        raise ImageError(told, where=str(name), hint="give each one a number, for example that of its neighbour")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -146,7 +161,7 @@ def _scale_deep(image: Image.Image) -> Image.Image:
     low, high = _deep_range(image)
     result = Image.new("RGB", image.size)
     for top, values in _strips(image):
-        scaled = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low) - low
+        scaled = values.astype(np.float64) - low
         scaled *= 255.0 / max(high - low, 1e-12)
         result.paste(Image.fromarray(np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)).convert("RGB"), (0, top))
     return result
@@ -166,12 +181,10 @@ def _deep_range(image: Image.Image) -> tuple[float, float]:
     """
     least, most = math.inf, -math.inf
     for _, values in _strips(image):
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            least, most = min(least, float(finite.min())), max(most, float(finite.max()))
+        least, most = min(least, float(values.min())), max(most, float(values.max()))
     if image.mode == "F" and 0 <= least <= most <= 1:
         return 0.0, 1.0
-    if least >= 0 and most <= 255:  # also where nothing is finite
+    if least >= 0 and most <= 255:
         return 0.0, 255.0
     if image.mode != "F" and most - least < 1 << 16:
         return _counted_percentiles(image, int(least), int(most))
@@ -179,7 +192,7 @@ def _deep_range(image: Image.Image) -> tuple[float, float]:
     while math.gcd(step, image.width) > 1:  # else only some of the columns would be seen
         step += 1
     values = np.concatenate([values.ravel()[::step] for _, values in _strips(image)]).astype(np.float64)
-    low, high = np.percentile(values[np.isfinite(values)], (0.1, 99.9))
+    low, high = np.percentile(values, (0.1, 99.9))
     return float(low), float(high)
 
 
@@ -298,13 +311,17 @@ def hash_and_size(path: Path) -> tuple[str, Size]:
     return hashlib.sha256(data).hexdigest(), size
 
 
-def image_size(path: Path) -> Size:
+def image_size(path: Path, *, single: bool = False) -> Size:
     """(width, height) of an image after EXIF orientation, without decoding its pixels.
+
+    Args:
+        path: Its file.
+        single: Refuse a file of several frames or pages.
 
     Raises:
         ImageError: Missing, empty, not an image, or above `MAX_PIXELS`.
     """
-    with _opened(path, name=path) as image:
+    with _opened(path, name=path, single=single) as image:
         return _turned_size(image)
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from iadr1 import images
 from iadr1.errors import ImageError, UsageError
 from iadr1.headers import tile_size
-from iadr1.images import FORMATS, file_sha256, find_images, fit_within, open_image, open_mask, resize
+from iadr1.images import FORMATS, file_sha256, find_images, fit_within, open_image, open_mask, read_image, resize
 from tests.serve.tiffs import tiled_tiff
 
 READERS = (open_image, open_mask, images.open_labels, images.hash_and_size, images.image_size)
@@ -227,8 +227,6 @@ def test_floats_are_scaled_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = np.zeros((200, 300), np.float32)
     wide[:, 31::60] = 1000  # a step of 3 would see none of these columns
     assert images._deep_range(Image.fromarray(wide)) == (0, 1000)
-    nothing = Image.fromarray(np.full((2, 2), np.nan, np.float32))
-    assert images._deep_range(nothing) == (0, 255)
 
 
 def test_floats_within_0_and_1_are_scaled_by_255(tmp_path: Path) -> None:
@@ -238,10 +236,24 @@ def test_floats_within_0_and_1_are_scaled_by_255(tmp_path: Path) -> None:
 
     assert opened([0.0, 0.25, 0.5, 1.0]) == [0, 64, 128, 255]
     assert opened([0.1, 0.2]) == [26, 51]  # as bright as they say they are, not stretched
-    assert opened([0.5, np.nan, np.inf, -np.inf]) == [128, 0, 255, 0]
-    assert opened([np.nan, np.inf, -np.inf]) == [0, 255, 0]
     assert opened([0.0, 1.5, 200.0]) == [0, 2, 200]  # 0..255 stays
     assert images._deep_range(Image.fromarray(np.array([[0, 1]], np.int32))) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("values", "absent"), [([np.nan] * 3, 3), ([0.5, np.nan, 0.2], 1), ([300.0, np.inf, -np.inf], 2)]
+)
+def test_floats_that_are_no_numbers_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[float], absent: int
+) -> None:
+    """Nothing was seen there; as black or white it would be a photo like others."""
+    monkeypatch.setattr(images, "_STRIP", 3)  # rows of their own
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.array([values] * 4, np.float32)).save(path)
+    with pytest.raises(ImageError, match=rf"x\.tif: {4 * absent} of 12 pixels are NaN or infinite \(give each"):
+        open_image(path)
+    with path.open("rb") as file, pytest.raises(ImageError, match=r"an upload: .* NaN or infinite"):
+        read_image(file, name="an upload")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")

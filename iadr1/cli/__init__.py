@@ -65,5 +65,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _say(text: str) -> None:
-    """One line on stderr, whatever line breaks the message came with."""
-    sys.stderr.write(" ".join(text.split()) + "\n")
+    """One line on stderr, whatever line breaks and control characters the message came with."""
+    from iadr1.cli.plain import plain
+
+    sys.stderr.write(plain(" ".join(text.split())) + "\n")

@@ -10,6 +10,7 @@ import typer
 from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.cli.options import SHOTS, check_suffix, option, server_options
+from iadr1.cli.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,10 @@ def calibrate(
     device: Annotated[str | None, option(_CONFIG, "device")] = None,
     dtype: Annotated[str | None, option(_CONFIG, "dtype")] = None,
     attention: Annotated[str | None, option(_CONFIG, "attention")] = None,
+    overwrite: Annotated[
+        bool | None,
+        option(_CONFIG, "overwrite", "--overwrite", text="Replace another calibration in --out."),
+    ] = None,
     **server: Any,
 ) -> None:
     """Find the score above which a photo is called anomalous, for a budget of false alarms.
@@ -58,7 +63,7 @@ def calibrate(
     from iadr1.stages import calibrate as stage
 
     with terminal.bar("scoring") as progress:
-        summary = stage.run(config, progress=progress, on_note=terminal.note)
+        summary = stage.run(config, progress=progress, on_note=lambda line: terminal.note(plain(line)))
     _print_summary(summary)
     if summary.errors:
         raise typer.Exit(1)
@@ -86,18 +91,18 @@ def _print_summary(summary: CalibrateSummary) -> None:
         )
     if summary.among_references:
         terminal.say(
-            f"compared   {summary.among_references} of the photos are among the references themselves; they were "
-            "compared with the others"
+            f"compared   {summary.among_references} of the photos are among the references themselves; none was "
+            "compared with its own copy"
         )
     damaged = tuple(f"reference {why}" for why in summary.damaged_references)
     for left_out in (summary.errors, summary.copies, damaged):
         for why in left_out[:5]:
-            terminal.say(f"left out   {why}")
+            terminal.say(f"left out   {plain(why)}")
         if len(left_out) > 5:
             terminal.say(f"left out   {len(left_out) - 5} more")
     if told := told_left_out(summary.left_out):
-        terminal.say(told)
-    terminal.say(f"wrote      {summary.out}")
+        terminal.say(plain(told))
+    terminal.say(f"{'unchanged' if summary.unchanged else 'wrote':<10} {summary.out}")
     terminal.say(
         f"use        iadr1 detect PHOTOS --calibration {summary.out}, with the same model, engine, --dtype, "
         "--references, --shots and --tiles"

@@ -10,6 +10,7 @@ import typer
 
 from iadr1.cli import terminal
 from iadr1.cli.options import check_suffix
+from iadr1.cli.plain import plain
 
 if TYPE_CHECKING:
     from iadr1.reports.grid import Grid, Row
@@ -80,17 +81,12 @@ def _print_findings(summary: CheckSummary) -> None:
         for finding in kind.first:
             name = f"  {finding.id}" if finding.id else ""
             value = f": {finding.value}" if finding.value else ""
-            terminal.say(_printable(f"  {finding.where}{name}  {finding.message}{value}"))
+            terminal.say(plain(f"  {finding.where}{name}  {finding.message}{value}"))
         if kind.count > len(kind.first):
             terminal.say(f"  and {kind.count - len(kind.first)} more")
         for hint in dict.fromkeys(finding.hint for finding in kind.first):
             terminal.say(f"  -> {hint}")
         terminal.say()
-
-
-def _printable(text: str) -> str:
-    """The text without line breaks and control characters, which names from a file may hold."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def stats(

@@ -13,6 +13,7 @@ import typer
 from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.cli.options import SHOTS, option, server_options
+from iadr1.cli.plain import named, plain
 
 if TYPE_CHECKING:
     from iadr1.records import Detection
@@ -84,7 +85,7 @@ def detect(
     from iadr1.stages import detect as stage
 
     with terminal.bar("joining" if config.join else "looking") as progress:
-        summary = stage.run(config, progress=progress, on_note=terminal.note)
+        summary = stage.run(config, progress=progress, on_note=lambda line: terminal.note(plain(line)))
     _print_summary(summary)
     if summary.errors:
         raise typer.Exit(1)
@@ -97,16 +98,18 @@ def _print_summary(summary: DetectSummary) -> None:
     unread = f" ({summary.errors} could not be looked at)" if summary.errors else ""
     terminal.say(f"{terminal.counted(sum(summary.counts.values()), 'photo')}: {verdicts}{unread}")
     for line in (*_photos(summary), *_references(summary)):
-        terminal.say(line)
+        terminal.say(plain(line))
     if summary.no_score:
-        terminal.say(f"no scores: {summary.no_score}")
+        terminal.say(f"no scores: {plain(summary.no_score)}")
     records = summary.out / "detections.jsonl"
     defective = (record for record in read_records(records, Detection) if record.verdict == "anomalous")
     for place, record in enumerate(nlargest(_WORST, defective, key=_badness)):
-        terminal.say(f"{'worst' if place == 0 else '':<7} {record.image}  {_findings(record)}")
+        terminal.say(f"{'worst' if place == 0 else '':<7} {plain(record.image)}  {_findings(record)}")
     failed = (record for record in read_records(records, Detection) if record.error)
     for place, record in enumerate(islice(failed, _WORST)):
-        terminal.say(f"{'failed' if place == 0 else '':<7} {record.error}")
+        terminal.say(f"{'failed' if place == 0 else '':<7} {_failure(record)}")
+    if summary.errors > _WORST:
+        terminal.say(f"{'':<7} {summary.errors - _WORST} more, whose records say why")
     for name in ("report.html", "detections.jsonl", "summary.csv", "masks", "overlays", "run.json"):
         if (summary.out / name).exists():
             terminal.say(f"wrote   {summary.out / name}")
@@ -114,6 +117,7 @@ def _print_summary(summary: DetectSummary) -> None:
 
 def _photos(summary: DetectSummary) -> Iterator[str]:
     """Where the photos come from, and which files are none."""
+    from iadr1.stages.detect.photos import told_passed_by
     from iadr1.stages.inspection.photos import told_left_out
 
     if summary.joined:
@@ -123,8 +127,7 @@ def _photos(summary: DetectSummary) -> Iterator[str]:
     if summary.gone:
         what = "photo of an earlier run is" if summary.gone == 1 else "photos of earlier runs are"
         yield f"{summary.gone} {what} not in the folder any more; what was found in it is kept"
-    if told := told_left_out(summary.left_out):
-        yield told
+    yield from filter(None, (told_left_out(summary.left_out), told_passed_by(summary.passed_by)))
 
 
 def _references(summary: DetectSummary) -> Iterator[str]:
@@ -132,12 +135,18 @@ def _references(summary: DetectSummary) -> Iterator[str]:
     for count, what in (
         (summary.without_reference, "had no matching reference"),
         (summary.fewer_references, "had fewer references than --shots says"),
-        (summary.among_references, "are among the references themselves and were compared with the others"),
+        (summary.among_references, "are among the references themselves; none was compared with its own copy"),
     ):
         if count:
             yield f"{count} {what}"
     if damaged := summary.damaged_references:
         yield f"{len(damaged)} of the references cannot be read and are left out, the first: {damaged[0]}"
+
+
+def _failure(record: Detection) -> str:
+    """Why a photo failed; an error of the file names it, one of the model does not."""
+    image, error = plain(record.image), plain(record.error or "")
+    return error if image in error else f"{image}: {error}"
 
 
 def _badness(record: Detection) -> tuple[float, int, int]:
@@ -148,7 +157,7 @@ def _badness(record: Detection) -> tuple[float, int, int]:
 
 def _findings(record: Detection) -> str:
     score = [f"score {_digits(record.score)}"] if record.score is not None else []
-    return ", ".join([*score, *dict.fromkeys(defect.label for defect in record.defects)])
+    return ", ".join([*score, *named([defect.label for defect in record.defects])])
 
 
 def _digits(score: float) -> str:

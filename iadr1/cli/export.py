@@ -8,6 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from iadr1.cli import terminal
+from iadr1.cli.plain import plain
+
+_NAMED = 5
+"""Most photos named that were left out for their names."""
 
 EPILOG = (
     "Example: `iadr1 export runs/detect --format coco --out detections.json`.\n\n"
@@ -15,7 +19,8 @@ EPILOG = (
     "photos in them where --images is given, and mvtec, which needs --images.\n\n"
     "Photos that are undecided or could not be looked at are left out and counted, since most formats would call them "
     "normal; csv holds them all. Nothing that is there already is changed: the same export can be run again, for "
-    "another one name another --out."
+    "another one name another --out.\n\n"
+    "Exit code: 0 written, 1 a record is wrong, or a photo was left out for its name, 2 called wrongly."
 )
 
 
@@ -60,3 +65,8 @@ def export(
         terminal.say(f"left out {terminal.counted(count, 'photo')}: {reason}")
     for line in summary.lines:
         terminal.say(line)
+    for name in summary.unnamed[:_NAMED]:
+        terminal.note(f"error: {plain(name)}: rename the photo and run `iadr1 detect` again")
+    if summary.unnamed:
+        terminal.note(f"error: {terminal.counted(len(summary.unnamed), 'photo')} left out for a backslash in the name")
+        raise typer.Exit(1)

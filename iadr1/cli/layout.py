@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
+from itertools import pairwise, takewhile
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -32,6 +33,13 @@ class Command(TyperCommand):
             super().format_help(ctx, formatter)
         finally:
             self.rich_markup_mode = mode
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """An empty `--out`, as of a shell's variable that is not set, would silently be the current folder."""
+        words = list(takewhile(lambda word: word != "--", args))
+        if "--out=" in words or ("--out", "") in pairwise(words):
+            raise UsageError("--out is empty", hint="name a folder or file; '.' is the current folder")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """What is wrong with a setting is told of the option it came from."""

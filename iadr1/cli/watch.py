@@ -15,6 +15,7 @@ from rich.text import Text
 from iadr1 import config as configs
 from iadr1.cli import terminal
 from iadr1.cli.options import SHOTS, option, server_options
+from iadr1.cli.plain import named, plain
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -160,17 +161,17 @@ def _lines() -> Iterator[Listener]:
     with live:
         yield Listener(
             photo=lambda record: terminal.say(_line(record)),
-            note=lambda line: terminal.note(f"{_now()}  {_plain(line)}"),
-            status=lambda status: live.update(Text(_plain(_standing(status)))),
+            note=lambda line: terminal.note(f"{_now()}  {plain(line)}"),
+            status=lambda status: live.update(Text(plain(_standing(status)))),
         )
 
 
 def _line(record: Detection) -> str:
     if record.error is not None:
-        return f"{_now()}  {'error':<9}  {_plain(record.image)}  {_plain(record.error)}"
+        return f"{_now()}  {'error':<9}  {plain(record.image)}  {plain(record.error)}"
     score = [] if record.score is None else [f"score {record.score:.2f}"]
-    found = ", ".join([*score, *dict.fromkeys(_plain(defect.label) for defect in record.defects)])
-    return f"{_now()}  {record.verdict:<9}  {_plain(record.image)}  {found}".rstrip()
+    found = ", ".join([*score, *named([defect.label for defect in record.defects])])
+    return f"{_now()}  {record.verdict:<9}  {plain(record.image)}  {found}".rstrip()
 
 
 def _standing(status: Status) -> str:
@@ -190,11 +191,6 @@ def _now() -> str:
     return datetime.now().astimezone().strftime("%H:%M:%S")
 
 
-def _plain(text: str) -> str:
-    """Without control characters: a file's name or a model's words shall not steer the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
 def _print_summary(summary: WatchSummary) -> None:
     status = summary.status
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in status.counts.items())
@@ -205,9 +201,9 @@ def _print_summary(summary: WatchSummary) -> None:
     if summary.unanswered:
         terminal.say(f"{summary.unanswered} got no answer; the next run looks at them again")
     for folder, reason in summary.unread.items():
-        terminal.say(f"{_plain(folder)}: cannot be read ({reason}), photos in it were not seen")
+        terminal.say(f"{plain(folder)}: cannot be read ({reason}), photos in it were not seen")
     for kind, (counts, trouble) in status.sinks.items():
-        why = f", last: {_plain(trouble)}" if trouble and counts.waiting else ""
+        why = f", last: {plain(trouble)}" if trouble and counts.waiting else ""
         left = f"; {counts.waiting} still to be sent, by the next run{why}" if counts.waiting else ""
         refused = f", {counts.refused} refused (undelivered.jsonl)" if counts.refused else ""
         terminal.say(f"{kind:<7} {counts.delivered} sent in all{refused}{left}")

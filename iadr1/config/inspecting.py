@@ -83,6 +83,7 @@ class CalibrateConfig(InspectConfig):
 
     `fpr` is the budget, the share of good products that may be called anomalous. `anomalies` are photos of bad ones;
     they change no threshold, they say how many it finds. Of both only files whose names match `glob` are taken.
+    A calibration in `out` that says something else is replaced with `overwrite` only.
     """
 
     normals: Path = Path("normals")
@@ -90,6 +91,7 @@ class CalibrateConfig(InspectConfig):
     glob: str = "*"
     fpr: float = 0.05
     out: Path = Path("calibration.json")
+    overwrite: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,6 +162,18 @@ class Completion:
     error: str | None = None
 
 
+class Unweighed(dict[str, float]):
+    """No probabilities for a request, and why.
+
+    Args:
+        reason: In words that may be shown and stored.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class Engine(Protocol):
     """A way to run a model."""
 
@@ -180,7 +192,7 @@ class Engine(Protocol):
     def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
         """For each request the probability that the answer starts with each word, normalised over the words.
 
-        Empty for a request that got no usable answer, where others did.
+        Each is within 0 and 1, never NaN. A request without a usable answer has an `Unweighed`, which is empty.
 
         Raises:
             NoProbabilitiesError: The engine gives no probabilities, or none for these requests.

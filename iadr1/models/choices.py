@@ -12,6 +12,8 @@ from iadr1.models import LoadOptions, resolve_model
 from iadr1.models.files import check_files
 
 DTYPES = ("float32", "bfloat16", "float16")
+ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention")
+"""What transformers knows; which of them work on a machine and with a family, loading says."""
 
 _AMD = Path("/dev/kfd")
 """The driver of AMD's cards, whose torch calls them CUDA too."""
@@ -26,13 +28,17 @@ def check_choice(engine: str, model: str, options: LoadOptions) -> None:
         options: How it would run.
 
     Raises:
-        ModelChoiceError: No such model, device or number format, or the engine's package is not installed.
+        ModelChoiceError: No such model, device, number format, attention or file of answers, or the engine's package
+            is not installed.
         ModelError: The model's folder is not whole.
     """
+    if engine == "replay":
+        check_answers(model)
     if engine not in ("local", "vllm"):
         return
     if engine == "local":
         check_device(options.device)
+        check_attention(options.attention)
     elif sys.modules.get("vllm") is None and find_spec("vllm") is None:
         raise no_vllm()
     check_dtype(options.dtype)
@@ -61,6 +67,27 @@ def check_dtype(choice: str) -> None:
     """
     if choice != "auto" and choice not in DTYPES:
         raise ModelChoiceError(f"no dtype {choice!r}", hint=f"use auto, {', '.join(DTYPES)}")
+
+
+def check_attention(choice: str) -> None:
+    """Make sure that an attention implementation is `auto`, one of `ATTENTIONS`, or a kernel on the hub.
+
+    Raises:
+        ModelChoiceError: It is not.
+    """
+    if choice not in ("auto", *ATTENTIONS) and "/" not in choice:  # a name with a slash is a kernel
+        raise ModelChoiceError(f"no attention {choice!r}", hint=f"use auto, {', '.join(ATTENTIONS)}")
+
+
+def check_answers(model: str) -> None:
+    """Make sure that the file of stored answers is there.
+
+    Raises:
+        ModelChoiceError: It is not.
+    """
+    if not Path(model).is_file():
+        hint = '--model FILE names it: JSONL, one {"id", "text"} a line'
+        raise ModelChoiceError(f"no file of stored answers {model!r}", hint=hint)
 
 
 def no_cuda(choice: str) -> ModelChoiceError:

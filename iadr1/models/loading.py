@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig, PreTrainedConfig
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging as hf_logging
 
 from iadr1.errors import ModelChoiceError, ModelError
@@ -47,17 +46,6 @@ def dtype_of(choice: str, device: str) -> torch.dtype:
     check_dtype(choice)
     found: torch.dtype = getattr(torch, choice)
     return found
-
-
-def check_attention(choice: str) -> None:
-    """Refuse what is no name of an attention implementation.
-
-    Raises:
-        ModelChoiceError: Transformers knows none of this name.
-    """
-    # A name with a slash is an attention kernel on the hub.
-    if choice not in ("auto", "eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()) and "/" not in choice:
-        raise ModelChoiceError(f"no attention {choice!r}", hint="use auto, sdpa, eager or flash_attention_2")
 
 
 def load_weights(place: Path | str, device: str, dtype: torch.dtype, choice: str) -> tuple[Any, Any]:

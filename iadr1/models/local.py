@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +13,14 @@ import torch
 from iadr1.errors import ModelChoiceError, ModelError
 from iadr1.models import LoadOptions, resolve_model
 from iadr1.models.base import Completion, Request
+from iadr1.models.choices import check_attention
 from iadr1.models.decoding import Complete, greedy
 from iadr1.models.fingerprint import folder_fingerprint
-from iadr1.models.loading import check_attention, device_of, dtype_of, end_ids, load_weights
+from iadr1.models.loading import device_of, dtype_of, end_ids, load_weights
 from iadr1.models.prefix import Reader
 from iadr1.models.processors import make_ready
 from iadr1.models.profiles import profile_of
-from iadr1.models.tokens import Prompt, completion, first_tokens
+from iadr1.models.tokens import Prompt, completion, first_tokens, not_finite
 from iadr1.prompts import ANSWER_END
 
 T = TypeVar("T")
@@ -78,7 +80,7 @@ class LocalEngine:
         """For each request the probability of each word as the answer's first, normalised over the words.
 
         A word counts by its first token: that of a text of its own, or, behind a request's prefix, that of a word
-        inside a line.
+        inside a line. A request for which the model computes no finite numbers has an `Unweighed`.
 
         Raises:
             NoProbabilitiesError: Two words begin with the same token.
@@ -140,7 +142,12 @@ class LocalEngine:
         logits = self._reader.read(batch).logits.double()
         chosen = torch.tensor([ids[bool(prompt.request.prefix)] for prompt in batch], device=logits.device)
         shares = torch.softmax(logits.gather(1, chosen), dim=-1).tolist()
-        return [dict(zip(words, row, strict=True)) for row in shares]
+        return [self._weighed(dict(zip(words, row, strict=True))) for row in shares]
+
+    def _weighed(self, shares: dict[str, float]) -> dict[str, float]:
+        if all(map(math.isfinite, shares.values())):
+            return shares
+        return not_finite(shares, model=self.model, dtype=str(self.dtype).removeprefix("torch."))
 
 
 def _by_length(prompts: Sequence[Prompt]) -> list[int]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import jsonlines
 
-from iadr1.errors import ModelChoiceError, ModelError, NoProbabilitiesError
+from iadr1.errors import ModelError, NoProbabilitiesError
 from iadr1.images import file_sha256
 from iadr1.models import LoadOptions
 from iadr1.models.base import Completion, Profile, Request
+from iadr1.models.choices import check_answers
 from iadr1.models.profiles import PROFILES
 
 
@@ -29,10 +30,8 @@ class ReplayEngine:
     name = "replay"
 
     def __init__(self, model: str, *, profile: Profile = PROFILES["qwen2_5_vl"]) -> None:
+        check_answers(model)
         path = Path(model)
-        if not path.is_file():
-            hint = '--model FILE names it: JSONL, one {"id", "text"} a line'
-            raise ModelChoiceError(f"no file of stored answers {model!r}", hint=hint)
         self.model = model
         self.profile = profile
         self._texts = _read_answers(path)

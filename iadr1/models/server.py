@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from iadr1.errors import NoProbabilitiesError
 from iadr1.models import LoadOptions
-from iadr1.models.base import Completion, Request
+from iadr1.models.base import Completion, Request, Unweighed
 from iadr1.models.server_faults import (
+    BY_TEXT,
     Place,
     RequestFaultError,
     UnknownModelError,
-    Unweighed,
     diagnose,
     no_continuing,
     no_logprobs,
@@ -107,8 +107,8 @@ class ServerEngine:
 
         Of the server's most probable first tokens (at most 20); a word that is not among them has probability 0.
 
-        Nothing is given for a request that fails for good, and where none of the words is among the tokens: an
-        `Unweighed` says why.
+        Nothing is given for a request that fails for good, where none of the words is among the tokens, and where what
+        stands for one is no log-probability: an `Unweighed` says why.
 
         Raises:
             NoProbabilitiesError: The server gives no log-probabilities, or has not given any yet.
@@ -127,12 +127,9 @@ class ServerEngine:
             if reply.top is None:
                 raise no_logprobs(self._place)
             found = word_probabilities(reply.top, words)
-            if found is None:
-                texts = ", ".join(repr(token) for token, _ in reply.top[:5])
-                why = f"no log-probabilities of {', '.join(words)}"
-                told = f"{why} for {request.id!r}: it would begin with {texts}"
-                lost.append(NoProbabilitiesError(told, hint="score the text of the answers (--scoring text)"))
-                return Unweighed(f"{why}: the answer would begin with {texts}")
+            if isinstance(found, Unweighed):
+                told = f"no probabilities for {request.id!r}: {found.reason}"
+                lost.append(NoProbabilitiesError(told, hint=BY_TEXT))
             return found
 
         shares = self._all(requests, ask)

@@ -49,18 +49,6 @@ class RequestFaultError(Exception):
         self.kind, self.reason, self.wait, self.status = kind, reason, wait, status
 
 
-class Unweighed(dict[str, float]):
-    """No probabilities for a request that fails for good, and why.
-
-    Args:
-        reason: In words that may be shown and stored.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self.reason = reason
-
-
 class UnknownModelError(Exception):
     """The server does not know the model, or the address has no such API; the text is what it says."""
 
@@ -195,11 +183,14 @@ def no_continuing(place: Place) -> ModelError:
     )
 
 
+BY_TEXT = "go by what the model writes (iadr1 detect --mode think, iadr1 eval --scoring text)"
+
+
 def no_logprobs(place: Place) -> NoProbabilitiesError:
     """For a server that answers, but without log-probabilities."""
     return NoProbabilitiesError(
         f"{place.model!r} at {place.url} gives no log-probabilities",
-        hint="score the text of the answers (--scoring text), or use a server that gives them, such as vLLM",
+        hint=f"{BY_TEXT}, or use a server that gives them, such as vLLM",
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iadr1.models.base import Unweighed
 from iadr1.prompts import ANSWER_END, with_reasoning
 
 _TELLING = ("stop_reason", "matched_stop")
@@ -16,6 +17,10 @@ _TELLING = ("stop_reason", "matched_stop")
 
 _SPACES = " \t\r\n\u2581\u0120\u010a"
 """White space before a token's text, also as tokenizers write it."""
+
+
+_ROUNDING = 1e-3
+"""How far a log-probability may stand above 0: that of a certain token, in 16 bits."""
 
 
 class UnusableReplyError(Exception):
@@ -33,7 +38,8 @@ class Reply:
         completion_tokens: The same.
         tells_stop: The server says what ended the answer.
         reasoned: The server set reasoning apart from the answer.
-        top: The first token's most probable texts with their log-probabilities; None where the server gives none.
+        top: The first token's most probable texts with their log-probabilities, NaN where the server gives no number;
+            None where it gives none at all.
     """
 
     text: str
@@ -125,12 +131,12 @@ def _top(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
     found = {}
     for item in (tokens[0], *(tokens[0].get("top_logprobs") or ())):
         token, value = (item.get("token"), item.get("logprob")) if isinstance(item, dict) else (None, None)
-        if isinstance(token, str) and isinstance(value, int | float) and not math.isnan(value):
-            found[token] = float(value)
+        if isinstance(token, str):  # JSON has no NaN: some servers write null for it
+            found[token] = float(value) if isinstance(value, int | float) else math.nan
     return tuple(found.items()) or None
 
 
-def word_probabilities(top: Sequence[tuple[str, float]], words: Sequence[str]) -> dict[str, float] | None:
+def word_probabilities(top: Sequence[tuple[str, float]], words: Sequence[str]) -> dict[str, float]:
     """The probability of each word as the answer's first, normalised over the words.
 
     A token counts for a word that it spells, white space before it left out; for a word that no token spells whole,
@@ -141,18 +147,24 @@ def word_probabilities(top: Sequence[tuple[str, float]], words: Sequence[str]) -
         words: Different words.
 
     Returns:
-        None where none of the tokens begins any of the words; a word that is not among them has 0 otherwise.
+        A word that is not among the tokens has 0. An `Unweighed` where none of them begins any of the words, all that
+        do have probability 0, or the value of one that counts is no log-probability (NaN, above 0).
     """
     share = dict.fromkeys(words, 0.0)
-    texts = [(token.lstrip(_SPACES), math.exp(min(value, 0.0))) for token, value in top]
+    texts = [(token.lstrip(_SPACES), value) for token, value in top]
     spelled = {text for text, _ in texts} & set(words)
-    for text, probability in texts:
-        if text in share:
-            share[text] += probability
-        elif text and len(begun := [word for word in words if word.startswith(text)]) == 1 and begun[0] not in spelled:
-            share[begun[0]] += probability
+    for text, value in texts:
+        begun = [text] if text in share else [word for word in words if text and word.startswith(text)]
+        if len(begun) != 1 or (begun[0] != text and begun[0] in spelled):
+            continue
+        if not value <= _ROUNDING:  # a NaN is not
+            return Unweighed(f"the log-probability of {text!r} is {value:g}, it must be a number up to 0")
+        share[begun[0]] += math.exp(min(value, 0.0))
     total = sum(share.values())
-    return {word: value / total for word, value in share.items()} if total > 0 else None
+    if total > 0:
+        return {word: value / total for word, value in share.items()}
+    instead = ", ".join(repr(token) for token, _ in top[:5])
+    return Unweighed(f"no log-probabilities of {', '.join(words)}: the answer would begin with {instead}")
 
 
 def error_words(body: Any) -> str:

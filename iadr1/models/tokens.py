@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from iadr1.errors import ModelError, NoProbabilitiesError
-from iadr1.models.base import IMAGE_SLOT, Completion, Profile, Request
+from iadr1.models.base import IMAGE_SLOT, Completion, Profile, Request, Unweighed
 from iadr1.prompts import ANSWER_END
 
 
@@ -76,6 +76,20 @@ def first_tokens(tokenizer: Any, words: Sequence[str], *, inside: bool) -> list[
             f"the words {list(words)} do not all begin with different tokens of {tokenizer.name_or_path!r}"
         )
     return ids
+
+
+def not_finite(found: Mapping[str, float], *, model: str, dtype: str) -> Unweighed:
+    """What a request gets whose words' probabilities are no numbers: why, and what helps.
+
+    Args:
+        found: What was computed for each word.
+        model: The model's name.
+        dtype: The number format of its weights.
+    """
+    told = ", ".join(f"{value:g} for {word}" for word, value in found.items())
+    broken = "the checkpoint may be damaged: copy or download it again"
+    advice = broken if dtype == "float32" else f"use --dtype float32; where that changes nothing, {broken}"
+    return Unweighed(f"the model {model!r} computes no finite probabilities in dtype {dtype} ({told}): {advice}")
 
 
 def completion(

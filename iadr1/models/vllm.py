@@ -6,6 +6,7 @@ process", says what that leaves open.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,7 +23,7 @@ from iadr1.models.loading import brief, end_ids, load_generation, load_processor
 from iadr1.models.processors import mend_processor
 from iadr1.models.profiles import profile_of
 from iadr1.models.server_replies import word_probabilities
-from iadr1.models.tokens import Prompt, completion, first_tokens, prompt_of
+from iadr1.models.tokens import Prompt, completion, first_tokens, not_finite, prompt_of
 from iadr1.prompts import ANSWER_END
 
 MOST_IMAGES = 32
@@ -110,6 +111,7 @@ class VllmEngine:
         """For each request the probability of each word as the answer's first, normalised over the words.
 
         A word counts by its first token, as with the local engine; none is lost for standing far below the likeliest.
+        A request for which the model computes no finite numbers has an `Unweighed`.
 
         Raises:
             NoProbabilitiesError: Two words begin with the same token, or this vLLM gives no probabilities of chosen
@@ -132,9 +134,17 @@ class VllmEngine:
         ]
         outputs = self._ask([prompt_of(request, self._processor, self.profile) for request in requests], asked)
         return [
-            _shares([output.outputs[0].logprobs[0][token].logprob for token in tokens], words)
+            self._shares(
+                {word: output.outputs[0].logprobs[0][token].logprob for word, token in zip(words, tokens, strict=True)}
+            )
             for output, tokens in zip(outputs, chosen, strict=True)
         ]
+
+    def _shares(self, logs: dict[str, float]) -> dict[str, float]:
+        highest = max(logs.values())
+        if math.isinf(highest) or any(map(math.isnan, logs.values())):
+            return not_finite(logs, model=self.model, dtype=self.dtype)
+        return word_probabilities([(word, value - highest) for word, value in logs.items()], list(logs))
 
     def _write(self, requests: Sequence[Request], max_new_tokens: int, **drawn: Any) -> list[Completion]:
         started = time.perf_counter()
@@ -202,13 +212,6 @@ def processor_options(profile: Profile) -> dict[str, Any]:
     width, height = (side + profile.factor for side in profile.cap_wh)
     largest = max(profile.min_pixels, min(profile.max_pixels, width * height))
     return {"size": {"shortest_edge": profile.min_pixels, "longest_edge": largest}}
-
-
-def _shares(logprobs: Sequence[float], words: Sequence[str]) -> dict[str, float]:
-    highest = max(logprobs)
-    return (
-        word_probabilities([(word, value - highest) for word, value in zip(words, logprobs, strict=True)], words) or {}
-    )
 
 
 def _package() -> ModuleType:

@@ -26,6 +26,7 @@ from iadr1.records import Detection, Verdict, read_records
 from iadr1.stages.scoring import RunInfo, shard_folders
 
 RECORDS = "detections.jsonl"
+_UNNAMED = "with a backslash in its name, which is no file's name on every system"
 
 Progress = Callable[[str, int, int], None]
 """Takes a name, how many are done and how many there are (0: not known)."""
@@ -60,6 +61,7 @@ class ExportSummary:
         photos: Photos by verdict.
         defects: Their defects.
         left_out: Why photos were left out, and how many.
+        unnamed: Photos whose names hold a backslash, as those do that are no UTF-8; they are left out too.
         lines: What to tell the user.
     """
 
@@ -67,6 +69,7 @@ class ExportSummary:
     defects: int
     left_out: dict[str, int]
     lines: tuple[str, ...]
+    unnamed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -76,6 +79,7 @@ class _Survey:
     labels: set[str] = field(default_factory=set)
     photos: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    unnamed: list[str] = field(default_factory=list)
     defects: int = 0
 
 
@@ -102,7 +106,8 @@ def run(plan: Export, *, progress: Progress | None = None) -> ExportSummary:
         claim_folder(plan.out, _key(plan, file))
     job = Job(plan.out, reading.entries, tuple(sorted(survey.labels)), survey.photos.total())
     lines = fmt.write(job)
-    return ExportSummary(dict(survey.photos), survey.defects, dict(survey.left_out), (*lines, *missing))
+    photos, left_out = dict(survey.photos), dict(survey.left_out)
+    return ExportSummary(photos, survey.defects, left_out, (*lines, *missing), tuple(survey.unnamed))
 
 
 def _check(plan: Export, fmt: AnnotationFormat, file: Path) -> None:
@@ -133,10 +138,14 @@ def _refuse_shards(folder: Path) -> None:
         UsageError: It was.
     """
     if not (folder / RECORDS).exists() and (shards := shard_folders(folder)):
+        there = sum((folder / name).is_dir() for name in shards)
+        join = f"iadr1 detect PHOTOS --out {shlex.quote(str(folder))} --join"
+        absent = next((name for name in shards if not (folder / name).is_dir()), None)
+        hint = f"join them first: {join}" if absent is None else f"{absent} is missing: when all are there, {join}"
         raise UsageError(
-            f"it holds {len(shards)} shards of a run and no {RECORDS} of all",
+            f"it holds {there} of the {len(shards)} shards of a run and no {RECORDS} of all",
             where=str(folder),
-            hint=f"join them first: iadr1 detect PHOTOS --out {shlex.quote(str(folder))} --join",
+            hint=hint,
         )
 
 
@@ -206,6 +215,7 @@ class _Reading:
             reason = self._reason(record, line)
             if reason is not None:
                 found.left_out[reason] += 1
+                found.unnamed += [record.image] * (reason == _UNNAMED)
                 continue
             entry = self._entry(record, found.photos.total(), line)
             self._check_slot(entry, slots, line)
@@ -263,6 +273,7 @@ class _Reading:
         undecided = record.verdict == "undecided"
         bounded = plan.min_score is not None
         reasons = {
+            _UNNAMED: "\\" in record.image,
             "overwritten by a later photo of the same name": self._last is not None
             and self._last[record.image] != line,
             "of another verdict": plan.only is not None and (record.verdict != plan.only or failed),

@@ -140,6 +140,21 @@ def test_adapters_given_as_a_model_name_the_merge(tmp_path: Path, capsys: pytest
     assert "'iadr1 model merge lora --out FOLDER'" in text
 
 
+@pytest.mark.parametrize("words", [["--out", ""], ["--out="]])
+def test_an_empty_out_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be the current folder."""
+    told = "error: --out is empty (name a folder or file; '.' is the current folder)\n"
+    assert call(capsys, "detect", "images", *words) == (2, told)
+    assert call(capsys, "calibrate", "--normals", "images", *words) == (2, told)
+
+
+def test_an_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (30, 30)).save("x.png")
+    Path("a\x1b[2J").touch()
+    code, told = call(capsys, "detect", "x.png", "--out", "a\x1b[2J")
+    assert (code, told.startswith("error: a?[2J: cannot make the folder")) == (2, True)
+
+
 def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     code, text = call(capsys, "detect", "images")

@@ -40,6 +40,18 @@ def test_the_summary_counts_what_is_written_and_left_out(run: None) -> None:
     assert len(json.loads(Path("d.json").read_text(encoding="utf-8"))["images"]) == 4
 
 
+def test_a_photo_left_out_for_its_name_is_named_and_the_exit_code_is_1(run: None) -> None:
+    with Path("run/detections.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"image": "a\\b\x1b[31m.png", "verdict": "normal", "width": 9, "height": 9}) + "\n")
+    result = CliRunner().invoke(app, ["export", "run", "--format", "csv", "--out", "d.csv"], env=PLAIN)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-2:] == [
+        "error: a\\b?[31m.png: rename the photo and run `iadr1 detect` again",
+        "error: 1 photo left out for a backslash in the name",
+    ]
+    assert "d.csv: 6 photos" in result.stdout
+
+
 def test_every_option_reaches_the_stage(run: None) -> None:
     words = ["export", "run/detections.jsonl", "--format", "mvtec", "--out", "set/plate", "--images", "photos"]
     result = CliRunner().invoke(app, [*words, "--only", "anomalous", "--min-score", "0.8"], env=PLAIN)

@@ -48,6 +48,30 @@ def test_detect_names_the_worst_first_and_what_failed(tmp_path: Path, capsys: py
     ]
 
 
+def test_detect_shortens_what_is_long_and_lets_no_name_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = tuple(DetectedDefect(label=f"pit\x1b{n % 9}", box=(0, 0, 9, 9)) for n in range(200))
+    records = [
+        Detection(image="a\n0 photos: all good\x1b[2J.png", verdict="anomalous", score=0.7, defects=many),
+        *(Detection(image=f"{n}.png", verdict="undecided", error=f"{n}\n.png: empty") for n in range(22)),
+    ]
+    write_records(tmp_path / "detections.jsonl", records)
+    counts = {"anomalous": 1, "normal": 0, "undecided": 22}
+    passed_by = {"broken links": ["a\nb", "c", "d"]}
+    detect._print_summary(DetectSummary(counts, 22, tmp_path, no_score="no\x1b[2J", passed_by=passed_by))
+    assert capsys.readouterr().out.splitlines() == [
+        "23 photos: 1 anomalous, 0 normal, 22 undecided (22 could not be looked at)",
+        "not opened: 3 broken links (a?b, c ...)",
+        "no scores: no?[2J",
+        "worst   a?0 photos: all good?[2J.png  score 0.70, pit?0, pit?1, pit?2, pit?3, pit?4, 4 more",
+        "failed  0?.png: empty",
+        *(f"        {n}?.png: empty" for n in range(1, 5)),
+        "        17 more, whose records say why",
+        f"wrote   {tmp_path / 'detections.jsonl'}",
+    ]
+
+
 def summary(tmp_path: Path, *, resumed_from: int | None = None, already_finished: bool = False) -> TrainSummary:
     return TrainSummary(
         out=tmp_path,

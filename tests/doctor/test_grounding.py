@@ -15,7 +15,7 @@ from iadr1.cli.app import app
 from iadr1.config import DoctorConfig
 from iadr1.errors import NoProbabilitiesError
 from iadr1.geometry import Box
-from iadr1.models.base import Completion, Profile, Request
+from iadr1.models.base import Completion, Profile, Request, Unweighed
 from iadr1.models.profiles import PROFILES
 from iadr1.prompts import LabelledBox
 from iadr1.stages import doctor
@@ -160,6 +160,17 @@ def test_an_engine_without_probabilities_is_a_warning() -> None:
     report = doctor.run(DoctorConfig(engine="replay", model="fake"), engine=Mute("qwen2_5_vl", "input_px"))
     assert rows(report)["engine probabilities"].state == "warn"
     assert "--mode think" in rows(report)["engine probabilities"].advice
+
+
+def test_a_model_that_computes_no_numbers_fails() -> None:
+    class Broken(Pointing):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            return [Unweighed("no finite probabilities (nan for Yes)")] * len(requests)
+
+    report = doctor.run(DoctorConfig(engine="replay", model="fake"), engine=Broken("qwen2_5_vl", "input_px"))
+    row = rows(report)["engine probabilities"]
+    assert (row.state, row.found) == ("fail", "no finite probabilities (nan for Yes)")
+    assert not report.ok
 
 
 def test_an_engine_that_answers_nothing_fails() -> None:

@@ -18,6 +18,7 @@ from iadr1.models import LoadOptions, Request
 torch = pytest.importorskip("torch")
 
 from iadr1.models import local, tokens  # noqa: E402
+from iadr1.models.base import Unweighed  # noqa: E402
 from iadr1.models.decoding import Complete, greedy  # noqa: E402
 from iadr1.models.local import LocalEngine  # noqa: E402
 from iadr1.models.tokens import Prompt  # noqa: E402
@@ -117,6 +118,27 @@ def test_probabilities_agree_with_the_first_token_written(engine: LocalEngine) -
     other = "z" if first != "z" else "y"
     share = engine.probabilities([item], [first, other])[0]
     assert share[first] > share[other]
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_model_that_computes_no_numbers_gives_no_probabilities(
+    tiny_model: Path, broken: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = LocalEngine(str(tiny_model), LoadOptions(device="cpu", batch_size=3))
+    next(part for name, part in own._reader._model.named_parameters() if name.endswith("norm.weight")).fill_(broken)
+    found = own.probabilities(three(), ("Yes", "No"))
+    assert [type(one) for one in found] == [Unweighed] * 3
+    assert found == [{}] * 3
+    reason = found[0].reason  # type: ignore[attr-defined]
+    assert reason.startswith(
+        f"the model {str(tiny_model)!r} computes no finite probabilities in dtype float32 (nan for"
+    )
+    assert "the checkpoint may be damaged" in reason
+    assert "--dtype" not in reason  # there is no wider one
+    monkeypatch.setattr(own, "dtype", torch.float16)
+    (other,) = own.probabilities(three()[:1], ("Yes", "No"))
+    assert "in dtype float16 " in other.reason  # type: ignore[attr-defined]
+    assert "use --dtype float32" in other.reason  # type: ignore[attr-defined]
 
 
 def test_words_with_one_first_token_are_refused(engine: LocalEngine) -> None:
@@ -237,7 +259,7 @@ def test_a_batch_that_does_not_fit_is_halved(engine: LocalEngine, monkeypatch: p
         (LoadOptions(device="gpu"), "no device 'gpu'"),
         (LoadOptions(device="cpu", dtype="int8"), "no dtype 'int8'"),
         (LoadOptions(batch_size=0), "batch size"),
-        (LoadOptions(device="cpu", attention="flash"), r"no attention 'flash' \(use auto, sdpa, eager"),
+        (LoadOptions(device="cpu", attention="flash"), r"no attention 'flash' \(use auto, eager, sdpa"),
         (LoadOptions(device="cpu", attention="flex_attention"), r"'flex_attention' does not work here: .* \(use --att"),
     ],
 )

@@ -188,7 +188,9 @@ def test_fingerprint_sees_small_and_large_changes(tmp_path: Path, monkeypatch: p
         ("local", "tiny", LoadOptions(device="gpu"), "no device 'gpu'"),
         ("local", "tiny", LoadOptions(device="cuda:1"), "the device 'cuda:1' is not there"),
         ("local", "tiny", LoadOptions(dtype="int8"), "no dtype 'int8'"),
+        ("local", "tiny", LoadOptions(attention="magic"), r"no attention 'magic' \(use auto, eager, sdpa"),
         ("local", "nope", LoadOptions(), "no model 'nope'"),
+        ("replay", "nope.jsonl", LoadOptions(), "no file of stored answers 'nope.jsonl'"),
         ("vllm", "tiny", LoadOptions(), "needs the package 'vllm'"),
     ],
 )
@@ -199,6 +201,14 @@ def test_a_choice_that_cannot_be(
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ModelError, match=told):
         choices.check_choice(engine, model, options)
+
+
+def test_every_attention_of_transformers_is_known() -> None:
+    functions = pytest.importorskip("transformers.modeling_utils").ALL_ATTENTION_FUNCTIONS
+    # Those with a bar are for generating from a paged cache, which no engine does.
+    assert {name for name in functions.valid_keys() if "|" not in name} <= set(choices.ATTENTIONS)
+    for name in ("auto", *choices.ATTENTIONS, "kernels-community/flash-attn"):
+        choices.check_choice("local", "tiny", LoadOptions(attention=name))
 
 
 def test_what_torch_has_to_decide_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,11 +233,12 @@ def test_a_driver_is_looked_for_on_the_machine(monkeypatch: pytest.MonkeyPatch, 
     choices.check_device("cuda")
 
 
-def test_a_model_that_is_refused_is_not_announced() -> None:
+def test_a_model_that_is_refused_is_not_announced(tmp_path: Path) -> None:
     lines: list[str] = []
     with pytest.raises(ModelError, match="no model 'nope'"):
         announce(EvalConfig(model="nope"), lines.append)
-    announce(EvalConfig(engine="replay", model="answers.jsonl"), lines.append)
+    (tmp_path / "answers.jsonl").touch()
+    announce(EvalConfig(engine="replay", model=str(tmp_path / "answers.jsonl")), lines.append)
     assert lines == []
     announce(EvalConfig(), lines.append)
     assert lines == ["loading tiny ..."]

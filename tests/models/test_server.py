@@ -26,6 +26,7 @@ from PIL import Image
 from iadr1.datasets.synthetic import CATEGORIES, render
 from iadr1.errors import MissingExtraError, ModelChoiceError, ModelError, NoProbabilitiesError
 from iadr1.models import Completion, LoadOptions, Request, ServerOptions, load_engine, server
+from iadr1.models.base import Unweighed
 from iadr1.models.profiles import PROFILES
 from iadr1.models.server import ServerEngine
 from iadr1.models.server_requests import data_url
@@ -830,6 +831,12 @@ def scored(*tokens: tuple[str, float], **choice: Any) -> Answer:
     return written(tokens[0][0] if tokens else "x", logprobs=logprobs, **choice)
 
 
+def weighed(**logs: float | None) -> Answer:
+    """First tokens with their log-probabilities as they stand in the answer."""
+    top = [{"token": text, "logprob": value} for text, value in logs.items()]
+    return written(top[0]["token"], logprobs={"content": [{**top[0], "top_logprobs": top}]})
+
+
 def probabilities(act: Callable[[Call], Answer], words: list[str]) -> tuple[list[dict[str, float]], FakeServer]:
     with FakeServer(act) as fake:
         return engine_for(fake.url).probabilities([question("q", RED)], words), fake
@@ -855,6 +862,28 @@ def test_probabilities_are_those_of_the_first_token() -> None:
 def test_tokens_that_stand_for_words(tokens: list[tuple[str, float]], expected: dict[str, float]) -> None:
     (found,), _ = probabilities(lambda call: scored(*tokens), list(expected))
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "yes"),
+    [
+        ({"Yes": -math.inf, "No": -1.0}, 0.0),
+        ({"Yes": 1e-4, "No": -9.0}, 0.9998766),  # rounded
+        ({"Yes": -1.0, "No": -1.0, "The": math.nan, "It": 9.0}, 0.5),  # stand for no word
+    ],
+)
+def test_values_that_say_enough(given: dict[str, float], yes: float) -> None:
+    (found,), _ = probabilities(lambda call: weighed(**given), ["Yes", "No"])
+    assert found["Yes"] == pytest.approx(yes, abs=1e-6)
+
+
+def test_a_broken_value_costs_its_own_request_only() -> None:
+    with FakeServer(lambda call: weighed(Yes=-1.0 if call.number == 0 else math.nan, No=-1.0)) as fake:
+        engine = engine_for(fake.url, concurrency=1)
+        first, second = engine.probabilities([question(key, RED) for key in "ab"], ["Yes", "No"])
+    assert first == {"Yes": 0.5, "No": 0.5}
+    assert isinstance(second, Unweighed)
+    assert (dict(second), second.reason) == ({}, "the log-probability of 'Yes' is nan, it must be a number up to 0")
 
 
 def test_a_first_token_that_ends_the_answer_still_has_probabilities() -> None:
@@ -895,7 +924,14 @@ def test_a_request_without_probabilities_costs_the_others_nothing() -> None:
         (scored(), "gives no log-probabilities"),
         (refused(400, "'logprobs' is not supported with this model"), "gives no log-probabilities"),
         (refused(403, "You are not allowed to request logprobs from this model"), "gives no log-probabilities"),
-        (scored(("The", 0.9), ("It", 0.1)), "no log-probabilities of Yes, No for 'q': it would begin with 'The', 'It'"),
+        (scored(("The", 0.9), ("It", 0.1)), "for 'q': no log-probabilities of Yes, No: the answer .* 'The', 'It'"),
+        (weighed(Yes=math.nan, No=-1.0), "for 'q': the log-probability of 'Yes' is nan, it must be a number up to 0"),
+        (weighed(Yes=None, No=-1.0), "'Yes' is nan"),  # as servers write it that keep to JSON
+        (weighed(Yes=-1.0, No=math.nan), "'No' is nan"),
+        (weighed(Yes=-1.0, No=math.inf), "'No' is inf"),
+        (weighed(Yes=50.0, No=40.0), "'Yes' is 50"),
+        (weighed(Yes=-math.inf, No=-math.inf), "no log-probabilities of Yes, No"),
+        (weighed(Ye=math.nan, No=-1.0), "'Ye' is nan"),
         (refused(400, "This model's maximum context length is 10"), "no probabilities for 'q': HTTP 400"),
     ],
 )

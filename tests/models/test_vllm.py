@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from iadr1.config import DetectConfig, EvalConfig
 from iadr1.datasets.synthetic import render
 from iadr1.errors import ModelChoiceError, ModelError, UsageError
 from iadr1.models import LoadOptions, Request, VllmOptions, load_engine, resolve_model
+from iadr1.models.base import Unweighed
 from iadr1.models.local import LocalEngine
 from iadr1.models.profiles import PROFILES
 from iadr1.models.vllm import MOST_IMAGES, VllmEngine, processor_options
@@ -118,6 +120,23 @@ def test_a_word_far_below_the_likeliest_token_keeps_its_probability(monkeypatch:
     monkeypatch.setattr(fake_vllm.LLM, "_answer", unlikely)
     (found,) = loaded.probabilities(questions("direct")[1:], ("Yes", "No"))
     assert found["Yes"] == pytest.approx(0.7311, abs=1e-4)
+
+
+@pytest.mark.parametrize("values", [(math.nan, -1.0), (-1.0, math.nan), (math.inf, -1.0), (-math.inf, -math.inf)])
+def test_a_model_that_computes_no_numbers(monkeypatch: pytest.MonkeyPatch, values: tuple[float, float]) -> None:
+    answer = fake_vllm.LLM._answer
+
+    def broken(self: fake_vllm.LLM, *words: Any) -> fake_vllm.RequestOutput:
+        found = answer(self, *words)
+        for one, value in zip(found.outputs[0].logprobs[0].values(), values, strict=True):  # type: ignore[index]
+            one.logprob = value
+        return found
+
+    monkeypatch.setattr(fake_vllm.LLM, "_answer", broken)
+    (found,) = engine(dtype="float16").probabilities(questions("direct")[1:], ("Yes", "No"))
+    assert isinstance(found, Unweighed)
+    assert "'tiny' computes no finite probabilities in dtype float16 (" in found.reason
+    assert "use --dtype float32" in found.reason
 
 
 def test_an_old_vllm_says_what_works(monkeypatch: pytest.MonkeyPatch) -> None:

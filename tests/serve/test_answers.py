@@ -34,6 +34,10 @@ from tests.serve.house import encoded, house, png
 from tests.serve.tiffs import tiled_tiff
 from tests.stages.fake_engine import BAD, FakeEngine
 
+GOOD = png((120, 112))
+"""A reference: another photo than `png()`."""
+NO_NUMBERS = encoded(Image.fromarray(np.full((16, 16), np.nan, np.float32)), "TIFF")
+
 
 class Square:
     """Draws the box itself."""
@@ -132,12 +136,36 @@ def test_photos_of_one_name_do_not_mix() -> None:
 
 def test_references_come_with_the_request() -> None:
     engine = FakeEngine()
-    files = [("image", ("a.png", png())), ("reference", ("g.png", png())), ("reference", ("h.png", png()))]
+    files = [("image", ("a.png", png())), ("reference", ("g.png", GOOD)), ("reference", ("h.png", GOOD))]
     answer = send(world={"engine": engine}, files=files)
     record = Detection.model_validate_json(answer.content)
     assert record.references == ("upload 1", "upload 2")
     assert len(engine.asked[0].images) == 3
     assert record.protocol == InspectSettings(shots=2).digest != InspectSettings().digest
+
+
+def test_a_photo_is_not_compared_with_its_own_bytes() -> None:
+    engine = FakeEngine()
+    files = [("image", ("a.png", png())), ("reference", ("g.png", GOOD)), ("reference", ("h.png", png()))]
+    answer = send(world={"engine": engine}, files=files)
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("reference 2 has the same bytes as the image")
+    assert answer.json()["hint"]
+    assert engine.weighed == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        (png((112, 15)), "the reference is 112 x 15 px, a side has to have at least 16"),
+        (NO_NUMBERS, "256 of 256 pixels are NaN or infinite"),
+    ],
+)
+def test_a_reference_is_checked_like_a_photo(reference: bytes, told: str) -> None:
+    answer = send(files=[("image", ("a.png", png())), ("reference", ("g.tif", reference))])
+    assert answer.status_code == 422
+    assert told in answer.json()["error"]
+    assert "damaged or cut off" not in answer.json()["hint"]
 
 
 def test_references_of_the_server_are_chosen_by_the_name(tmp_path: Path) -> None:
@@ -152,7 +180,7 @@ def test_references_of_the_server_are_chosen_by_the_name(tmp_path: Path) -> None
 def test_a_copy_of_the_photo_is_no_reference(tmp_path: Path) -> None:
     photo = encoded(Image.radial_gradient("L"))
     (tmp_path / "part.png").write_bytes(photo)
-    (tmp_path / "z.png").write_bytes(encoded(Image.new("L", (9, 9))))
+    (tmp_path / "z.png").write_bytes(encoded(Image.new("L", (19, 19))))
     assert send(photo, world={"references": tmp_path}).json()["references"] == ["z.png"]
     assert send(world={"references": tmp_path}).json()["references"] == ["part.png"]
 
@@ -170,7 +198,7 @@ def test_a_photo_without_a_folder_is_of_no_folder(tmp_path: Path) -> None:
     for name in ("upload/q", place.name + "/q", "z"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.png").write_bytes(
-            encoded(Image.radial_gradient("L") if "/" in name else Image.new("L", (9, 9)))
+            encoded(Image.radial_gradient("L") if "/" in name else Image.new("L", (19, 19)))
         )
     answer = send(world={"references": tmp_path}, data={"name": "nn.png"})
     assert answer.json()["references"] == ["z.png"]
@@ -187,7 +215,7 @@ def test_fewer_references_than_asked_for_are_counted(tmp_path: Path) -> None:
             for name in ("bottle/7.png", "cap/7.png"):
                 shown.append(len((await there.detect(data={"name": name})).json()["references"]))
                 counts.append((await there.client.get("/health")).json()["fewer_references"])
-            one = [("image", ("a.png", png())), ("reference", ("g.png", png()))]
+            one = [("image", ("a.png", png())), ("reference", ("g.png", GOOD))]
             await there.detect(files=one)  # as many as the request wants
             health = (await there.client.get("/health")).json()
             assert health["shots"] == 2
@@ -198,7 +226,7 @@ def test_fewer_references_than_asked_for_are_counted(tmp_path: Path) -> None:
 
 def test_a_calibration_holds_for_its_number_of_references_only() -> None:
     world = {"settings": InspectSettings(shots=1).calibrated(0.9, (0.8, 0.95), "abc")}
-    two = [("image", ("a.png", png())), ("reference", ("g.png", png())), ("reference", ("h.png", png()))]
+    two = [("image", ("a.png", png())), ("reference", ("g.png", GOOD)), ("reference", ("h.png", GOOD))]
     refused = send(world=world, files=two)
     assert refused.status_code == 422
     assert refused.json()["error"] == "2 references are sent, the server's calibration is for photos with 1"
@@ -266,6 +294,7 @@ def _zip_bomb() -> bytes:
         (png((16, 4800)), 422, "aspect"),
         (png((1, 1)), 422, "the photo is 1 x 1 px, a side has to have at least 16"),
         (png((2000, 2)), 422, "the photo is 2000 x 2 px, a side has to have at least 16"),
+        (NO_NUMBERS, 422, "256 of 256 pixels are NaN or infinite"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else None,
 )

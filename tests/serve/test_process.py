@@ -175,6 +175,8 @@ def test_a_calibration_that_may_be_for_this_server_is_taken(tmp_path: Path) -> N
         ({"shots": 1, "references": "abc"}, {"references": "good"}, r"other files \(by names and contents: abc, here "),
         ({}, {"references": "none"}, "no folder '.*none'"),
         ({}, {"model": "nowhere"}, "no model 'nowhere'"),
+        ({}, {"engine": "replay", "model": "nowhere"}, "no file of stored answers 'nowhere'"),
+        ({}, {"attention": "magic"}, "no attention 'magic'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_server_listens(

@@ -120,7 +120,7 @@ def test_references_count_as_pixels_of_a_batch(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(room, "BATCH_PIXELS", 3 * 112 * 112)
     for name in ("small", "good"):
         (tmp_path / f"{name}.png").write_bytes(png((50, 50) if name == "small" else (112, 112)))
-    sent = {"files": [("image", ("a.png", png())), ("reference", ("g.png", png()))]}
+    sent = {"files": [("image", ("a.png", png())), ("reference", ("g.png", png((98, 128))))]}
 
     async def go(references: Path | None, **options: Any) -> list[int]:
         engine = HeldEngine()

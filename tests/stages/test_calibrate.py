@@ -181,7 +181,7 @@ def test_detect_takes_threshold_and_band_from_it(good: Path) -> None:
 
 def test_another_calibration_does_not_go_on_in_the_same_folder(good: Path) -> None:
     for number, fpr in enumerate((0.1, 0.2)):
-        calibrate.run(_config(good, fpr=fpr), engine=ByName())
+        calibrate.run(_config(good, fpr=fpr, overwrite=True), engine=ByName())
         if number:
             with pytest.raises(UsageError, match="another run"):
                 _detect(good, ByName())
@@ -302,7 +302,7 @@ def test_no_photo_is_compared_with_a_copy_of_itself(good: Path, renamed: bool) -
     fresh = _photos(good.parent / "fresh", 5, 36, 90)
     with pytest.raises(UsageError, match="--references with other files"):
         _detect(good, ByName(), references=fresh)
-    other = calibrate.run(_config(good, references=fresh), engine=_NeverBesideItself())
+    other = calibrate.run(_config(good, references=fresh, overwrite=True), engine=_NeverBesideItself())
     assert other.among_references == 0
 
 
@@ -428,6 +428,7 @@ def test_a_stopped_run_goes_on_with_the_scores_it_has(good: Path) -> None:
     calibrate.run(config, engine=other)
     assert len(other.weighed) == 2 * 39, "another model's scores are not taken"
     partial.write_text(kept)
+    config.out.unlink()
     found = calibrate.run(config, engine=again, progress=lambda *at: seen.append(at), on_note=lines.append).calibration
     assert (len(again.weighed), seen[0], seen[-1]) == (39 - 16, (16, 39), (39, 39))
     assert lines == ["16 of the photos have their score from a run that was stopped"]
@@ -476,4 +477,43 @@ def test_only_photos_of_a_pattern_are_scored_and_other_files_are_counted(good: P
     (good / "x.heic").touch()
     summary = calibrate.run(_config(good, fpr=0.1, glob="[12]*"), engine=ByName())
     assert (summary.calibration.normals, summary.left_out) == (22, {})
-    assert calibrate.run(_config(good, fpr=0.1), engine=ByName()).left_out == {".heic": 1}
+    assert calibrate.run(_config(good, fpr=0.1, overwrite=True), engine=ByName()).left_out == {".heic": 1}
+
+
+def test_a_calibration_that_says_something_else_is_not_replaced_unasked(good: Path) -> None:
+    def kept(message: str, config: CalibrateConfig, engine: FakeEngine | None) -> None:
+        with pytest.raises(UsageError, match=message):
+            calibrate.run(config, engine=engine)
+        assert config.out.read_text() == there
+
+    config = _config(good, fpr=0.1)
+    assert not calibrate.run(config, engine=ByName()).unchanged
+    there = config.out.read_text()
+    more = r" \(name another --out, or replace it with --overwrite\)$"
+    held = r"--out '.*calibration\.json' holds another calibration: "
+    # Before the model is loaded: `replay` would fail for want of a file.
+    unloaded = {"engine": "replay", "model": "nowhere.jsonl"}
+    kept(rf"{held}for --fpr 0\.1, here 0\.2{more}", _config(good, fpr=0.2, **unloaded), None)
+    few = _photos(good.parent / "few", *range(1, 12))
+    kept(rf"{held}of 39 normal and 0 bad photos, here are 11 and 0{more}", _config(few, fpr=0.1, **unloaded), None)
+    kept(rf"{held}.*with --tiles off, here 2x2{more}", _config(good, fpr=0.1, tiles="2x2"), ByName())
+    other = _photos(good.parent / "other", *range(50, 90))
+    kept(rf"{held}of other photos{more}", _config(other, fpr=0.1), ByName())
+    scored = (good.parent / "calibration.partial.jsonl").read_text().splitlines()
+    assert len(scored) == 1, "at the first score that is none of its own"
+    # All scores are known, and still it is another one: 40 photos of which one score comes twice.
+    twice = shutil.copytree(good, good.parent / "twice")
+    Image.new("RGB", (30, 20), (3, 3, 3)).save(_photos(twice / "deep") / "7.png")
+    kept(rf"{held}of other photos{more}", _config(twice, fpr=0.1), ByName())
+    again = calibrate.run(config, engine=ByName())
+    assert (again.unchanged, config.out.read_text()) == (True, there)
+    assert not calibrate.run(dataclasses.replace(_config(other, fpr=0.1), overwrite=True), engine=ByName()).unchanged
+    assert config.out.read_text() != there
+
+
+def test_a_file_that_is_no_calibration_is_not_replaced_unasked(good: Path) -> None:
+    config = _config(good, fpr=0.1)
+    config.out.write_text('{"mine": 1}')
+    with pytest.raises(UsageError, match=r"--out is there already: not a calibration: it holds no threshold \(name"):
+        calibrate.run(config, engine=ByName())
+    assert config.out.read_text() == '{"mine": 1}'

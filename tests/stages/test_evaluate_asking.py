@@ -17,7 +17,7 @@ from iadr1.geometry import Box
 from iadr1.images import open_image
 from iadr1.masks import MaskResult
 from iadr1.models import Request
-from iadr1.models.base import IMAGE_SLOT
+from iadr1.models.base import IMAGE_SLOT, Unweighed
 from iadr1.records import PredictedBox, Prediction, Sample, meta_path, read_records, write_records
 from iadr1.stages.evaluate.asking import batches
 from iadr1.stages.evaluate.masks import masks_of
@@ -284,6 +284,19 @@ def test_an_option_without_probabilities_is_no_answer(world: World) -> None:
         ("Yes", None), (None, "the engine gave no probabilities"),
     ]  # fmt: skip
     assert (result.failed, result.first_failure) == (1, "the engine gave no probabilities")
+
+
+def test_why_an_engine_gave_no_probabilities_is_told(world: World) -> None:
+    class Broken(FakeEngine):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            found = super().probabilities(requests, words)
+            return [Unweighed("nan for 'Yes'") if request.id.startswith("b") else given
+                    for request, given in zip(requests, found, strict=True)]  # fmt: skip
+
+    write_records(world.data, [yes_no("a", SCRATCH), yes_no("b")])
+    assert world.run(Broken(), "iad").no_score == "nan for 'Yes'"
+    result = world.run(Broken(), "iad", scoring="logprob", out=world.folder / "other")
+    assert (result.failed, result.first_failure) == (1, "nan for 'Yes'")
 
 
 def test_multiple_choice_has_no_anomaly_score(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from iadr1.errors import ModelError, NoProbabilitiesError, UsageError
 from iadr1.geometry import Box
 from iadr1.masks import MaskResult
-from iadr1.models.base import Completion, Request
+from iadr1.models.base import Completion, Request, Unweighed
 from iadr1.records import Verdict
 from iadr1.stages.inspection import Inspector, InspectSettings, Loaded, Photo, artefacts
 from iadr1.stages.inspection import inspector as room
@@ -111,6 +112,35 @@ def test_a_request_without_an_answer_costs_its_own_photo_only() -> None:
     records = [one.record for one in Inspector(engine, InspectSettings()).inspect(_loaded(*engine.shares))]
     assert [record.verdict for record in records] == ["anomalous", "undecided", "undecided", "anomalous"]
     assert [record.error for record in records] == [None, "no probabilities for 'b.png': too large", "timed out", None]
+
+
+@pytest.mark.parametrize("mode", ["direct", "two-pass"])
+@pytest.mark.parametrize("score", [math.nan, math.inf, -0.1, 1.1])
+def test_what_is_no_probability_is_the_error_of_its_photo(mode: str, score: float) -> None:
+    engine = Scored({"a.png": score, "b.png": 0.1})
+    broken, fine = (
+        one.record for one in Inspector(engine, InspectSettings(mode=mode)).inspect(_loaded(*engine.shares))
+    )
+    assert (broken.verdict, broken.score) == ("undecided", None)
+    assert broken.error == f"the engine gave {score:g} for the probability of Yes, it must be within 0 and 1"
+    assert (fine.verdict, fine.error) == ("normal", None)
+
+
+def test_why_a_photo_has_no_score_is_its_error_where_the_mode_needs_one() -> None:
+    class Broken(FakeEngine):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            return [Unweighed("no finite probabilities")] * len(requests)
+
+    for mode, error in (
+        ("direct", "no finite probabilities"),
+        ("two-pass", "no finite probabilities"),
+        ("think", None),
+    ):
+        inspector = Inspector(Broken(), InspectSettings(mode=mode))
+        for _ in range(2):  # never too many of them
+            found = [one.record for one in inspector.inspect(_loaded("a.png", "b.png", "c.png", "d.png"))]
+            assert {(one.error, one.score) for one in found} == {(error, None)}
+        assert inspector.no_score == "no finite probabilities"
 
 
 @pytest.mark.parametrize("mode", ["direct", "two-pass"])

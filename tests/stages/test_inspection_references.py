@@ -6,9 +6,11 @@ import shutil
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from iadr1.errors import UsageError
 from iadr1.images import file_sha256
 from iadr1.stages.inspection import Photo, References, load, loading
 
@@ -144,6 +146,43 @@ def test_a_damaged_file_is_not_one_of_the_first_but_an_error_where_it_has_the_ph
     _broken(tmp_path, "cap/x.png", "empty")
     path = tmp_path / "images/cap/x.png"
     assert "good/cap/x.png" in str(load(Photo(path, "cap/x.png", "x"), References(tmp_path / "good")).error)
+
+
+@pytest.mark.parametrize("how", ["pages", "small", "nan"])
+def test_what_would_be_refused_as_a_photo_is_no_reference(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "good/a.tif"
+    photo = _draw(tmp_path / "images/x.png")
+    _draw(tmp_path / "good/b.png")
+    with Image.open(photo) as image:
+        if how == "pages":
+            image.save(path, save_all=True, append_images=[image])
+        elif how == "small":
+            image.crop((0, 0, 96, 15)).save(path)
+        else:
+            Image.fromarray(np.full((96, 96), np.nan, np.float32)).save(path)
+    references = References(tmp_path / "good", shots=4)
+    item = load(Photo(photo, "x.png", "x"), references)
+    assert (item.error, item.reference_names) == (None, ("b.png",))
+    (told,) = references.damaged
+    assert told.startswith(f"{path}: ")
+    words = {
+        "pages": "holds more than one frame or page",
+        "small": "the reference is 96 x 15 px, a side has to have at least 16",
+        "nan": "9216 of 9216 pixels are NaN or infinite",
+    }
+    assert words[how] in told
+    if how != "nan":  # which its header does not say
+        with pytest.raises(UsageError, match=words[how]):
+            References(path)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_reference_of_several_pages_that_has_the_photos_name_is_its_error(tmp_path: Path, flat: bool) -> None:
+    photo, name = _draw(tmp_path / "images/cap/x.png"), "x.png" if flat else "cap/x.png"
+    with Image.open(_draw(tmp_path / "good/cap/b.png")) as image:
+        image.save((tmp_path / "good" / name).with_suffix(".tif"), save_all=True, append_images=[image])
+    item = load(Photo(photo, name, "x"), References(tmp_path / "good"))
+    assert "x.tif: the file holds more than one frame or page" in str(item.error)
 
 
 def test_names_and_contents_make_the_digest(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import math
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from iadr1 import prompts
+from iadr1.errors import ModelError
 from iadr1.geometry import BoxFrame, BoxSpace
 from iadr1.records import Verdict
-from iadr1.stages.inspection import InspectSettings
+from iadr1.stages.inspection import InspectSettings, Scores
 from iadr1.stages.inspection.asking import Look
 from iadr1.stages.inspection.verdicts import Reasoned, by_score, decide
 
@@ -49,6 +51,21 @@ def test_a_score_is_anomalous_only_above_the_threshold(score: float, verdict: Ve
 )
 def test_both_ends_of_the_band_are_undecided(score: float, verdict: Verdict) -> None:
     assert by_score(CALIBRATED, score) == verdict
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, 1.5, -0.5])
+@pytest.mark.parametrize("settings", [InspectSettings(), CALIBRATED])
+def test_no_verdict_is_made_of_what_is_no_score(settings: InspectSettings, score: float) -> None:
+    with pytest.raises(ModelError, match=f"the score is {score:g}, it must be within 0 and 1"):
+        by_score(settings, score)
+    with pytest.raises(ModelError, match="the score is"):
+        decide(settings, score, read(NORMAL))
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "1.5"])
+def test_no_calibration_is_made_of_what_is_no_score(score: str) -> None:
+    with pytest.raises(ValidationError):
+        Scores.model_validate_json(f'{{"normals": [0.1, {score}]}}')
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,33 @@ def test_bad_files_are_recorded_and_moved_aside_with_the_reason(tmp_path: Path) 
     assert notes.told("cat/a.png: moved to")
 
 
+def test_files_that_no_model_is_shown_are_moved_aside_too(tmp_path: Path) -> None:
+    """They cannot be answered, however often they are tried."""
+    (tmp_path / "in").mkdir()
+    pages = [Image.new("RGB", (60, 40), (shade, 0, 0)) for shade in (0, 90)]
+    pages[0].save(tmp_path / "in" / "pages.tif", save_all=True, append_images=pages[1:])
+    Image.new("RGB", (1, 1)).save(tmp_path / "in" / "one.png")
+    photo(tmp_path / "in" / "good.png")
+    notes = Notes()
+    summary = once(config(tmp_path), notes=notes)
+    assert (summary.status.errors, summary.unanswered) == (2, 0)
+    aside = tmp_path / "in" / "quarantine"
+    assert "more than one frame or page" in (aside / "pages.tif.reason.txt").read_text()
+    assert "the photo is 1 x 1 px" in (aside / "one.png.reason.txt").read_text()
+    assert not notes.told("no answer")
+    assert not notes.told("answered again")
+
+
+def test_such_files_are_moved_at_the_next_start_where_a_kill_came_before_that(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (1, 1)).save(tmp_path / "in" / "one.png")
+    once(config(tmp_path, keep=True))
+    assert (tmp_path / "in" / "one.png").exists()
+    once(config(tmp_path))
+    assert (tmp_path / "in" / "quarantine" / "one.png").exists()
+    assert len(records(tmp_path)) == 1
+
+
 def test_taken_names_in_the_quarantine_get_a_number(tmp_path: Path) -> None:
     for number in range(3):
         _bad(tmp_path / "in" / "a.png", b"bad %d" % number)
@@ -228,7 +255,7 @@ def test_a_bad_reference_puts_no_photo_into_quarantine(tmp_path: Path) -> None:
 
 def test_a_photo_the_model_cannot_take_stays_and_has_its_record(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    Image.new("RGB", (2000, 2)).save(tmp_path / "in" / "sliver.png")
+    Image.new("RGB", (4000, 16)).save(tmp_path / "in" / "sliver.png")
     engine = FakeEngine()
     engine.profile = Profile("qwen2_5_vl", BoxSpace.INPUT_PX, 28, 28 * 28, 112 * 112)
     once(config(tmp_path), engine)

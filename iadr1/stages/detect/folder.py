@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from iadr1.config import VLLM_FIELDS, DetectConfig
 from iadr1.errors import OutputError, UsageError, dashed
 from iadr1.images import file_sha256
+from iadr1.locks import lock
 from iadr1.models.base import Engine
 from iadr1.provenance import RUN, digest, plain, read_run
 from iadr1.records import Detection, done_keys, read_records, write_records
 from iadr1.stages.inspection import InspectSettings, Photo, References, image_root
+from iadr1.stages.inspection.settings import THRESHOLD
 
 RECORDS = "detections.jsonl"
 REPORT, TABLE = "report.html", "summary.csv"
@@ -30,22 +33,45 @@ _NOT_RESULTS = frozenset(
 """Settings that may change when a run goes on in the same folder: they do not change what is found."""
 
 
-def run_key(
-    config: DetectConfig, engine: Engine, settings: InspectSettings, references: References | None
-) -> dict[str, str]:
-    """What must be equal for a run to go on in a folder: the settings that decide what is found, and the model.
+def run_key(config: DetectConfig, settings: InspectSettings, references: References | None) -> dict[str, str]:
+    """What must be equal for a run to go on in a folder, besides the model (`model_key`): what decides what is found.
 
-    The model counts with its weights' fingerprint where the engine has one: a folder that was trained again is
-    another model under the same name. References count with their names and contents, wherever they lie.
+    References count with their names and contents, wherever they lie.
     """
     counting = {key: value for key, value in plain(config).items() if key not in _NOT_RESULTS}
     counting["images"] = str(image_root(config.images).resolve())
     counting["references"] = None  # an entry of their own, so that a refusal names them
     counting["segmenter"] = config.segmenter if config.masks else None
+    counting["threshold"] = _threshold(config.threshold)
     counting["calibration"] = settings.calibration  # its content, wherever it lies
     counting["asked"] = settings.digest
-    key = {"settings": digest(counting), "model": engine.model, "weights": engine.fingerprint}
+    key = {"settings": digest(counting)}
     return key if references is None else {**key, "references": references.digest}
+
+
+def model_key(engine: Engine) -> dict[str, str]:
+    """The model, with its weights' fingerprint where the engine has one: trained again, it is another one."""
+    return {"model": engine.model, "weights": engine.fingerprint}
+
+
+def _threshold(value: float | None) -> float | None:
+    """The default is the same whether it was written out or not."""
+    return None if value == THRESHOLD else value
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Make a folder where it is not there, and keep other runs out of it: two would write every record twice.
+
+    The lock is let go of by the system when the process ends, however it ends.
+
+    Raises:
+        UsageError: Another run is at work in it.
+        OutputError: It cannot be made or written to.
+    """
+    held = lock(out, busy="another run is writing into this folder", busy_hint=f"wait for it, or {_OTHER}", hint=_OTHER)
+    with held or nullcontext():
+        yield
 
 
 def check_folder(out: Path) -> None:
@@ -59,23 +85,7 @@ def check_folder(out: Path) -> None:
     if not there.is_dir():
         raise UsageError(f"cannot make the folder: {str(there)!r} is a file", where=str(out), hint=_OTHER)
     if there != out and not os.access(there, os.W_OK | os.X_OK):
-        raise _no_folder(out, f"{str(there)!r} is read-only")
-
-
-def make_folder(out: Path) -> None:
-    """Make the folder where it is not there yet.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _no_folder(out, str(error.strerror)) from error
-
-
-def _no_folder(out: Path, why: str) -> OutputError:
-    return OutputError(f"cannot make the folder: {why}", where=str(out), hint=_OTHER)
+        raise OutputError(f"cannot make the folder: {str(there)!r} is read-only", where=str(out), hint=_OTHER)
 
 
 def take_up(config: DetectConfig, out: Path, photos: Sequence[Photo]) -> set[str]:
@@ -110,34 +120,40 @@ def content_of(path: Path) -> str | None:
         return None
 
 
-def claim(out: Path, run: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Make sure the folder is free, holds an unfinished run with the same key, or is cleared for `overwrite`.
+def claim(out: Path, run: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Make sure the folder is free, holds an unfinished run with the same key, or may be cleared.
 
     Args:
         out: The folder.
-        run: What its `run.json` is to say: `run_key` and `config` are read.
-        overwrite: Clear it where it holds a run.
+        run: What its `run.json` is to say: `run_key` and `config` are read. Before the model is loaded the key is one
+            without it, and the rest is compared.
+        overwrite: What it holds of a run may be replaced.
+
+    Returns:
+        Whether it holds a run that is to be replaced: `clear` it before the first record.
 
     Raises:
         UsageError: It holds something else.
-        OutputError: It cannot be cleared.
     """
     earlier = read_run(out, kind=UsageError, hint=_OTHER)
     if earlier is None:
         if (out / RECORDS).exists():
             raise UsageError(f"{str(out)!r} holds a {RECORDS} without a {RUN}", hint=_OTHER)
-        return
+        return False
     if earlier.get("command") != "detect":
         raise UsageError(f"{str(out)!r} holds the results of another command", hint=_OTHER)
     if overwrite:
-        _clear(out)
-        return
-    if earlier.get("run_key") != run["run_key"]:
-        named = ", ".join(f"{name} {then} there, {now} now" for name, then, now in differences(earlier, run))
+        return True
+    there, now = _entry(earlier, "run_key"), run["run_key"]
+    unknown = {name: there[name] for name in ("model", "weights") if name in there and name not in now}
+    if there != {**now, **unknown}:
+        changed = differences(earlier, {**run, "run_key": {**now, **unknown}})
+        named = ", ".join(f"{name} {then} there, {new} now" for name, then, new in changed)
         raise UsageError(
             f"{str(out)!r} holds the results of another run ({named})",
             hint="go on with the same settings, replace it with --overwrite, or name another folder with --out",
         )
+    return False
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -186,11 +202,18 @@ def _told(config: Mapping[str, Any], name: str) -> str:
         return "none"
     if name == "images":
         return str(image_root(Path(str(value))).resolve())
+    if name == "threshold":
+        value = _threshold(value)
     return "none" if value is None else str(value)
 
 
-def _clear(out: Path) -> None:
-    """Remove what the records name and the files beside them, nothing else."""
+def clear(out: Path) -> None:
+    """Remove what the records name and the files beside them, nothing else.
+
+    Raises:
+        DataError: The records cannot be read.
+        OutputError: A file cannot be removed.
+    """
     names = [REPORT, TABLE, RUN]
     if (out / RECORDS).exists():
         for record in read_records(out / RECORDS, Detection):

@@ -15,10 +15,11 @@ from iadr1.config import DetectConfig
 from iadr1.errors import DataError, OutputError, UsageError
 from iadr1.provenance import digest, write_run
 from iadr1.records import Detection, read_records, write_records
-from iadr1.stages.detect.folder import RECORDS, claim, content_of, differences
+from iadr1.stages.detect.folder import RECORDS, claim, clear, content_of, differences, locked
+from iadr1.stages.detect.photos import find
 from iadr1.stages.detect.settings import check_report
 from iadr1.stages.detect.summary import HEAD, REFERENCE_FIGURES, Compared, DetectSummary, finish
-from iadr1.stages.inspection import Photo, find_photos
+from iadr1.stages.inspection import Photo
 from iadr1.stages.inspection.setup import refuse_unread
 from iadr1.stages.scoring import RunInfo, shard_folders
 
@@ -51,13 +52,18 @@ def join(config: DetectConfig, *, progress: Callable[[int, int], None] | None = 
             refuse_unread(config, field.name, "--join takes what the shards have found")
     check_report(config)
     shards = _shards(config.out)
-    photos = find_photos(config.images, config.out, glob=str(shards[0].entry("config").get("glob", "*")))
-    order = _order(config, shards, photos)
-    claim(config.out, shards[0].values, overwrite=config.overwrite)
+    with locked(config.out):
+        return _joined(config, shards, progress or (lambda done, total: None))
+
+
+def _joined(config: DetectConfig, shards: Sequence[RunInfo], report: Callable[[int, int], None]) -> DetectSummary:
+    found = find(config, glob=str(shards[0].entry("config").get("glob", "*")))
+    order = _order(config, shards, found.photos)
+    if claim(config.out, shards[0].values, overwrite=config.overwrite):
+        clear(config.out)
     _keep_own(config.out)
     info = _info(shards)
     write_run(config.out, info)
-    report = progress or (lambda done, total: None)
     report(0, len(order))
 
     def copied() -> Iterator[Detection]:
@@ -74,8 +80,8 @@ def join(config: DetectConfig, *, progress: Callable[[int, int], None] | None = 
     return finish(
         dataclasses.replace(config, shots=asked.get("shots", config.shots)),
         info,
+        found=found,
         compared=_compared(shards),
-        photos={photo.name for photo in photos},
         no_score=next((why for shard in shards if (why := shard.values.get("no_score")) is not None), None),
         joined=len(shards),
     )

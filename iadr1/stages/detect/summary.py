@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,9 @@ from iadr1.provenance import write_run
 from iadr1.records import Detection, read_records
 from iadr1.reports.html import write_csv, write_report
 from iadr1.stages.detect.folder import RECORDS, REPORT, TABLE
+from iadr1.stages.detect.photos import Found
 from iadr1.stages.detect.settings import folder_of
 from iadr1.stages.inspection import Calibration, InspectSettings, image_root
-from iadr1.stages.inspection.photos import left_out
 
 HEAD = "report_head"
 """Entry of `run.json`: what the report's head says, for who writes it again without the model."""
@@ -33,7 +33,7 @@ class Compared:
 
     Attributes:
         folder: Where they lie; None where none were.
-        among: Photos that are among them, by their bytes: they were compared with the others.
+        among: Photos that are among them, by their bytes: none was compared with its own copy.
         damaged: Why files could not be read; no photo was compared with them.
     """
 
@@ -54,12 +54,13 @@ class DetectSummary:
         without_reference: Photos looked at without one although a folder was given.
         fewer_references: Photos looked at with some, but fewer than `shots`: the folder holds no more that belong to
             them.
-        among_references: Photos that are among the references, by their bytes: they were compared with the others.
+        among_references: Photos that are among the references, by their bytes: none was compared with its own copy.
         damaged_references: Why references could not be read; they were left out.
         no_score: Why photos have no anomaly score, where the engine gives none.
         joined: How many shards were joined; 0 for a run of its own.
         gone: Photos of earlier runs that are not in the folder any more; their records stay and are counted.
         left_out: Suffix -> files of the folder that were not looked at, because it is none of an image that is read.
+        passed_by: Links to folders, pipes and results of other runs, which were not opened, by kind.
     """
 
     counts: dict[str, int]
@@ -74,13 +75,14 @@ class DetectSummary:
     joined: int = 0
     gone: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    passed_by: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def finish(
     config: DetectConfig,
     info: Mapping[str, Any],
     *,
-    photos: Collection[str],
+    found: Found,
     compared: Compared,
     no_score: str | None,
     skipped: int = 0,
@@ -91,7 +93,7 @@ def finish(
     Args:
         config: `images`, `out`, `shard`, `shots`, `report` and `language` are read.
         info: What `run.json` holds so far, with `HEAD` and the whole run's config.
-        photos: The names of all photos of the run.
+        found: All photos of the run, and what else lies among them.
         compared: The photos of good products that were shown.
         no_score: As in the summary.
         skipped: As in the summary.
@@ -105,7 +107,7 @@ def finish(
     # The run-length masks are the bulk of a record, and neither table nor report needs them.
     records = [_without_rle(record) for record in read_records(out / RECORDS, Detection)]
     verdicts = Counter(record.verdict for record in records)
-    root = image_root(config.images)
+    root, photos = image_root(config.images), {photo.name for photo in found.photos}
     shown = Counter(len(record.references) for record in records if record.error is None)
     summary = DetectSummary(
         counts={verdict: verdicts[verdict] for verdict in ("anomalous", "normal", "undecided")},
@@ -119,7 +121,8 @@ def finish(
         no_score=no_score,
         joined=joined,
         gone=sum(one.image not in photos and not (root / one.image).exists() for one in records),
-        left_out=left_out(config.images, glob=info["config"]["glob"]),
+        left_out=found.left_out,
+        passed_by=found.passed_by,
     )
     write_csv(out / TABLE, records)
     if config.report:
@@ -131,8 +134,8 @@ def finish(
             language=config.language,
             references=image_root(compared.folder) if compared.folder is not None else None,
         )
-    names = ("counts", "errors", "without_reference", "fewer_references", "gone", "left_out", *REFERENCE_FIGURES)
-    figures = {name: getattr(summary, name) for name in names}
+    names = ("counts", "errors", "without_reference", "fewer_references", "gone", "left_out", "passed_by")
+    figures = {name: getattr(summary, name) for name in (*names, *REFERENCE_FIGURES)}
     write_run(out, {**info, **figures, "no_score": no_score})
     return summary
 

@@ -10,7 +10,7 @@ from iadr1 import prompts
 from iadr1.config import DoctorConfig
 from iadr1.errors import Iadr1Error, ModelError
 from iadr1.geometry import BoxSpace
-from iadr1.models.base import Engine, Request
+from iadr1.models.base import Engine, Request, Unweighed
 from iadr1.models.profiles import PROFILES
 from iadr1.records import Sample
 from iadr1.stages.doctor.grounding import STORED, DrawnScene, Grounding, draw_scenes, ground
@@ -96,6 +96,8 @@ def probability_row(engine: Engine) -> Row:
         (shares,) = engine.probabilities([_question(draw_scenes(1)[0])], ("Yes", "No"))
     except ModelError as error:
         return Row(_GROUP, "probabilities", "warn", error.message, error.hint or advice)
+    if isinstance(shares, Unweighed):
+        return Row(_GROUP, "probabilities", "fail", shares.reason)
     if "Yes" not in shares:
         return Row(_GROUP, "probabilities", "warn", "none of Yes and No", advice)
     return Row(_GROUP, "probabilities", "ok", f"of Yes and No, {shares['Yes']:.2f} for Yes on a plain picture")

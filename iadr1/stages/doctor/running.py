@@ -19,6 +19,7 @@ from iadr1.errors import MissingExtraError
 from iadr1.geometry import iou, mask_box
 from iadr1.masks import SAM2_DEFAULT, SEGMENTERS, load_segmenter
 from iadr1.models import MODEL_PACKAGES, attention
+from iadr1.models.choices import check_attention
 from iadr1.stages.doctor import hub
 from iadr1.stages.doctor.grounding import draw_scenes
 from iadr1.stages.doctor.machine import driver_cards
@@ -34,7 +35,7 @@ _IMPORT_LIMIT_S = 120
 def running_rows(config: DoctorConfig) -> list[Row]:
     """Device, number format and attention of the local engine, and whether flash-attn could be used."""
     try:
-        from iadr1.models.loading import check_attention, device_of, dtype_of
+        from iadr1.models.loading import device_of, dtype_of
     except ModuleNotFoundError as error:
         if error.name not in MODEL_PACKAGES:
             raise

@@ -18,6 +18,7 @@ from iadr1.images import open_image
 from iadr1.jsonl import utf8
 from iadr1.masks import Segmenter
 from iadr1.models import Completion, Engine, Request
+from iadr1.models.base import Unweighed
 from iadr1.protocols import Protocol
 from iadr1.records import PredictedBox, Prediction, Sample
 from iadr1.stages.evaluate.masks import masks_of
@@ -208,7 +209,8 @@ class Asker:
             return [None] * len(requests)
         self._scored = self._scored or any(shares)
         if not all(shares):
-            self.no_score = self.no_score or "the engine gave no probability of Yes or No"
+            first = next(words for words in shares if not words)
+            self.no_score = self.no_score or _why_none(first, "the engine gave no probability of Yes or No")
         return [words.get(YES) for words in shares]
 
     # the most probable option
@@ -229,7 +231,8 @@ class Asker:
 
     def _most_probable(self, question: Question, given: Mapping[str, float], seconds: float) -> Prediction:
         if not given:
-            return self._failed(question, "the engine gave no probabilities", "no answer", seconds=round(seconds, 4))
+            why = _why_none(given, "the engine gave no probabilities")
+            return self._failed(question, why, "no answer", seconds=round(seconds, 4))
         own = dict(given)
         if question.turn.options:
             own = {protocols.own_letter(word, question.turn): share for word, share in given.items()}
@@ -251,6 +254,10 @@ class Asker:
         turn = question.turn
         sent = {"rotation": turn.rotation, "order": turn.order, "images": len(turn.images)}
         return Prediction(sample_id=turn.sample_id, **{**self._common, **sent, **fields})
+
+
+def _why_none(shares: Mapping[str, float], otherwise: str) -> str:
+    return shares.reason if isinstance(shares, Unweighed) else otherwise
 
 
 def batches(images: Iterable[list[Question]], size: int) -> Iterator[list[Question]]:

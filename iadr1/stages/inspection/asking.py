@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from PIL import Image
 
 from iadr1 import prompts
-from iadr1.errors import ImageError, NoProbabilitiesError
+from iadr1.errors import NoProbabilitiesError
 from iadr1.geometry import BoxFrame
-from iadr1.models.base import Engine, Profile, Request
-from iadr1.models.server_faults import Unweighed
+from iadr1.models.base import Engine, Profile, Request, Unweighed
 from iadr1.records import Sample
 from iadr1.stages.inspection.loading import Loaded
+from iadr1.stages.inspection.photos import check_side
 from iadr1.stages.inspection.tiles import Window, same_part, windows
 
 YES, NO = "Yes", "No"
 _NONE_GIVEN = "the engine gave no probabilities of Yes and No for this photo"
-LEAST_SIDE = 16
-"""Shortest side of a photo in pixels: fewer show nothing, and where no defect shows a product would pass for good."""
 _PATIENCE = 3
 """Requests that may fail before an engine that never gave a probability counts as one that gives none."""
 
@@ -63,12 +61,13 @@ def looks_at(item: Loaded, image: Image.Image, profile: Profile, tiles: str) -> 
     """The whole photo first, then its tiles.
 
     Raises:
-        ImageError: The photo has a side below `LEAST_SIDE`, or the model cannot take it, a tile or a reference.
+        ImageError: The photo or a reference has a side below `LEAST_SIDE`, or the model cannot take one of them, or a
+            tile.
     """
     seen = profile.input_wh(image.size)
-    if min(image.size) < LEAST_SIDE:
-        told = f"the photo is {image.width} x {image.height} px, a side has to have at least {LEAST_SIDE}"
-        raise ImageError(told, where=str(item.photo.path), hint="send the photo as the camera took it")
+    check_side(image.size, what="photo", where=str(item.photo.path))
+    for reference in item.references:
+        check_side(reference.size, what="reference", where=str(item.photo.path))
     parts: list[Window | None] = [None, *windows(tiles, image.size, seen)]
     looks = []
     for number, window in enumerate(parts):
@@ -87,7 +86,7 @@ class Scorer:
     """Gives P(Yes) of the bare question, as far as the engine gives it.
 
     Attributes:
-        failure: Why the first request without a probability has none; None as long as all have one.
+        failure: Why the engine gave none, to a whole call or to all requests so far; None where that never happened.
         scoreless: Whether the engine gives none at all.
     """
 
@@ -95,6 +94,11 @@ class Scorer:
         self._engine = engine
         self._scored, self._failed = False, 0
         self.failure: NoProbabilitiesError | None = None
+
+    @property
+    def why(self) -> str:
+        """The failure in words, without what else could be done about it."""
+        return self.failure.message if self.failure else _NONE_GIVEN
 
     @property
     def scoreless(self) -> bool:
@@ -122,10 +126,18 @@ class Scorer:
                 return [str(error)]
             middle = len(requests) // 2
             return [*self.scores(requests[:middle]), *self.scores(requests[middle:])]
-        self._scored = self._scored or any(shares)
-        return [words.get(YES, _why_none(words)) for words in shares]
+        given = [_score(words) for words in shares]
+        self._scored = self._scored or any(not isinstance(score, str) for score in given)
+        if not self._scored and self.failure is None:
+            self.failure = NoProbabilitiesError(str(given[0]))
+        return given
 
 
-def _why_none(words: Mapping[str, float]) -> str:
-    """A server gives nothing for a request that it does not answer as asked, and says why."""
-    return words.reason if isinstance(words, Unweighed) else _NONE_GIVEN
+def _score(shares: Mapping[str, float]) -> float | str:
+    """P(Yes), or why there is none that a verdict could be drawn from."""
+    if YES not in shares:
+        return shares.reason if isinstance(shares, Unweighed) else _NONE_GIVEN
+    score = shares[YES]
+    if not 0 <= score <= 1:  # a NaN is not within either
+        return f"the engine gave {score:g} for the probability of {YES}, it must be within 0 and 1"
+    return score

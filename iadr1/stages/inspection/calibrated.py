@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,6 +21,7 @@ from iadr1.stages.inspection.settings import InspectSettings
 from iadr1.stages.inspection.verdicts import by_score
 
 Interval = tuple[float, float]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 _AGAIN = "run 'iadr1 calibrate' again with the settings of this run"
@@ -80,8 +81,8 @@ def way_of(engine: Engine, settings: InspectSettings, references: References | N
 class Scores(Record):
     """The scores that a calibration was made from, rising."""
 
-    normals: tuple[float, ...]
-    anomalies: tuple[float, ...] = ()
+    normals: tuple[Score, ...]
+    anomalies: tuple[Score, ...] = ()
 
 
 def verdicts(threshold: float, band: tuple[float, float], scores: Sequence[float]) -> Counter[Verdict]:

@@ -115,7 +115,7 @@ class Inspector:
         seconds = time.perf_counter() - started
         if self._scorer.scoreless and self._settings.mode != "think":
             raise ModelError(
-                f"the mode {self._settings.mode!r} needs the probabilities of Yes and No: {self._scorer.failure}",
+                f"the mode {self._settings.mode!r} needs the probabilities of Yes and No: {self._scorer.why}",
                 hint="use --mode think, which goes by what the model writes",
             )
         scores = {look.key: score for look, score in zip(looks, given, strict=True)}

@@ -61,8 +61,7 @@ def load(photo: Photo, references: References | None) -> Loaded:
         image = open_image(photo.path, single=True)
         content = file_sha256(photo.path)
         paths = references.find(photo, image, sha256=content) if references is not None else []
-        names = tuple(references.name(path) for path in paths) if references is not None else ()
-        shown = tuple(open_image(path) for path in paths)
+        shown, names = references.open(paths) if references is not None else ((), ())
         return Loaded(photo, image, shown, names, sha256=content)
     except ImageError as error:
         return Loaded(photo, error=utf8(str(error)))

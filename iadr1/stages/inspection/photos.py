@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from iadr1.errors import UsageError
+from iadr1.errors import ImageError, UsageError
+from iadr1.geometry import Size
 from iadr1.images import IMAGE_SUFFIXES, find_images
 from iadr1.jsonl import utf8
 
+LEAST_SIDE = 16
+"""Shortest side of a photo in pixels: fewer show nothing, and where no defect shows a product would pass for good."""
 _NO_PHOTOS = frozenset(
     {
         *(".txt", ".md", ".log", ".ini", ".db", ".pdf", ".html", ".htm", ".py", ".sha256", ".md5"),
@@ -30,6 +33,22 @@ class Photo:
     path: Path
     name: str
     slug: str
+
+
+def check_side(size_wh: Size, *, what: str, where: str) -> None:
+    """Refuse a picture that is too small to show anything.
+
+    Args:
+        size_wh: Its (width, height) in pixels.
+        what: `photo` or `reference`.
+        where: Its file or name.
+
+    Raises:
+        ImageError: It has a side below `LEAST_SIDE`.
+    """
+    if min(size_wh) < LEAST_SIDE:
+        told = f"the {what} is {size_wh[0]} x {size_wh[1]} px, a side has to have at least {LEAST_SIDE}"
+        raise ImageError(told, where=where, hint="send the photo as the camera took it")
 
 
 def find_photos(images: Path, out: Path, *, glob: str = "*") -> list[Photo]:

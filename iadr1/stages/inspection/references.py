@@ -13,7 +13,7 @@ from iadr1 import leaks, parallel, provenance
 from iadr1.errors import ImageError, UsageError
 from iadr1.images import file_sha256, find_images, image_size, open_image
 from iadr1.jsonl import utf8
-from iadr1.stages.inspection.photos import Photo, image_root
+from iadr1.stages.inspection.photos import Photo, check_side, image_root
 
 MOST_DISTANT = 24
 """A reference in the folder of another product is taken only where its hash of 64 bits differs in no more than this.
@@ -30,8 +30,9 @@ class References:
     that is called as one of the photo's parent folders, the same file name, then the first files; and only where
     none of these is there, the most similar by perceptual hash: those that lie directly in the folder, and those in
     sub-folders that are very similar. A photo `<id>_test` also finds `<id>_temp` (DeepPCB). No photo is its own
-    reference, nor is a copy of it: beside itself every photo looks good. A file that cannot be read is chosen only
-    where it has the photo's name, and is then the error of that photo.
+    reference, nor is a copy of it: beside itself every photo looks good. A file that would be refused as a photo (it
+    cannot be read, has several pages, is too small) is chosen only where it has the photo's name, and is then the error
+    of that photo.
 
     Args:
         folder: A folder of photos, or one photo.
@@ -85,7 +86,7 @@ class References:
     @staticmethod
     def _check(file: Path) -> None:
         try:
-            image_size(file)
+            _check_header(file)
         except ImageError as error:
             hint = "--references names a photo of a good product, or a folder of them"
             raise UsageError(f"{str(file)!r}: {error.message}", hint=hint) from error
@@ -94,6 +95,14 @@ class References:
     def most_pixels(self) -> int:
         """Most pixels that the references of one photo have together, by their headers."""
         return sum(sorted(parallel.ordered(_pixels, self._paths))[-self.shots :])
+
+    def open(self, paths: Sequence[Path]) -> tuple[tuple[Image.Image, ...], tuple[str, ...]]:
+        """References as the model is shown them, and what they are called in a record.
+
+        Raises:
+            ImageError: One of them cannot be read, or has several pages.
+        """
+        return tuple(open_image(path, single=True) for path in paths), tuple(map(self.name, paths))
 
     def name(self, path: Path) -> str:
         """The reference's path relative to the folder, as it is recorded."""
@@ -106,7 +115,7 @@ class References:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """Why files cannot be read, as far as it is known: by their headers, and where one was opened to compare it."""
+        """Why files are left out, as far as it is known: by their headers, and where one was opened to compare it."""
         broken = (self._files[path].damage or self._undecoded.get(path) for path in self._paths)
         return tuple(why for why in broken if why is not None)
 
@@ -161,20 +170,21 @@ class References:
     @cached_property
     def _hashes(self) -> list[tuple[Path, str | None]]:
         """Each reference that can be read with its hash; computed only where a photo matches none by name."""
-        hashes = list(zip(self._paths, parallel.ordered(self._hash, self._paths), strict=True))
+        paths = [path for path in self._paths if self._files[path].damage is None]
+        hashes = list(zip(paths, parallel.ordered(self._hash, paths), strict=True))
         return [(path, found) for path, found in hashes if path not in self._undecoded]
 
     def _hash(self, path: Path) -> str | None:
         """None where it is of one tone, and where its header is whole but not the rest."""
         try:
-            return leaks.perceptual_hash(open_image(path))
+            return leaks.perceptual_hash(open_image(path, single=True))
         except ImageError as error:
             self._undecoded[path] = str(error)
             return None
 
 
 class _File(NamedTuple):
-    """What is known of a reference before it is decoded: its content, and why it cannot be read."""
+    """What is known of a reference before it is decoded: its content, and why it is none."""
 
     sha256: str | None
     damage: str | None
@@ -183,12 +193,16 @@ class _File(NamedTuple):
 def _look(path: Path) -> _File:
     try:
         content = file_sha256(path)
-        image_size(path)
+        _check_header(path)
     except OSError as error:
         return _File(None, f"{path}: cannot read the file: {error.strerror}")
     except ImageError as error:
         return _File(content, str(error))
     return _File(content, None)
+
+
+def _check_header(path: Path) -> None:
+    check_side(image_size(path, single=True), what="reference", where=str(path))
 
 
 def _sha256(path: Path) -> str | None:

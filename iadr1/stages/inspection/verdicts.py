@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from iadr1 import prompts
+from iadr1.errors import ModelError
 from iadr1.jsonl import utf8
 from iadr1.records import Verdict
 from iadr1.stages.inspection.asking import Look
 from iadr1.stages.inspection.settings import InspectSettings
 
+_BROKEN = "the model computes no usable numbers: 'iadr1 doctor' says more"
 _SOUNDNESS: tuple[prompts.ParseStatus, ...] = ("failed", "truncated", "repaired", "ok")
 
 
@@ -40,7 +42,13 @@ def decide(settings: InspectSettings, score: float | None, read: Sequence[Reason
 
 
 def by_score(settings: InspectSettings, score: float) -> Verdict:
-    """Undecided inside the band, else anomalous above the threshold."""
+    """Undecided inside the band, else anomalous above the threshold.
+
+    Raises:
+        ModelError: The score is none: a NaN is neither above the threshold nor normal.
+    """
+    if not 0 <= score <= 1:
+        raise ModelError(f"the score is {score:g}, it must be within 0 and 1", hint=_BROKEN)
     if settings.band is not None and settings.band[0] <= score <= settings.band[1]:
         return "undecided"
     return "anomalous" if score > settings.limit else "normal"

@@ -30,7 +30,7 @@ from iadr1.stages.serve.desk import Desk, Visit
 from iadr1.stages.serve.interface import Health
 from iadr1.stages.serve.metrics import Metrics
 from iadr1.stages.serve.page import page
-from iadr1.stages.serve.refusals import RefusedError, not_an_image, problem, too_large
+from iadr1.stages.serve.refusals import RefusedError, bad_request, not_an_image, problem, too_large
 from iadr1.stages.serve.request_log import Entry, RequestLog
 from iadr1.stages.serve.uploads import Upload, read_upload
 
@@ -161,7 +161,7 @@ class Counter:
 
 
 def _look(upload: Upload, max_pixels: int) -> tuple[str, int]:
-    """SHA-256 of the photo, and the pixels of photo and references, by their headers."""
+    """SHA-256 of the photo, of which no reference is a copy, and the pixels of both, by their headers."""
     pixels = pictures.check_header(upload.photo, what="image", max_pixels=max_pixels)
     for reference in upload.references:
         pixels += pictures.check_header(reference, what="reference", max_pixels=max_pixels)
@@ -169,7 +169,12 @@ def _look(upload: Upload, max_pixels: int) -> tuple[str, int]:
         told = f"photo and references have {pixels / 1e6:.0f} million pixels together"
         hint = "send fewer or smaller; a larger --max-megapixels of the server raises the limit above 100"
         raise too_large(f"{told}, above the limit of {max(max_pixels, BATCH_PIXELS) / 1e6:g}", hint)
-    return pictures.sha256(upload.photo), pixels
+    content = pictures.sha256(upload.photo)
+    for number, reference in enumerate(upload.references, start=1):
+        if pictures.sha256(reference) == content:
+            told = f"reference {number} has the same bytes as the image, and beside itself every photo looks good"
+            raise bad_request(told, "send photos of other products, without defects, as references")
+    return content, pixels
 
 
 def create_app(desk: Desk, metrics: Metrics, *, token: str | None = None, log: RequestLog | None = None) -> FastAPI:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from iadr1.config import ServeConfig
 from iadr1.errors import ImageError
-from iadr1.images import open_image
 from iadr1.masks import Segmenter, load_segmenter
 from iadr1.models import Engine
 from iadr1.records import Detection
@@ -144,7 +143,7 @@ class Bench:
             return (), ()
         paths = self._references.find(Photo(_NOWHERE, name, name), image, sha256=sha256)
         try:
-            return tuple(open_image(path) for path in paths), tuple(self._references.name(path) for path in paths)
+            return self._references.open(paths)
         except ImageError as error:
             raise engine_failed(f"a reference of the server: {error}") from error
 

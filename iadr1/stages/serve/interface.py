@@ -45,7 +45,7 @@ _FORM = {
             "type": "array",
             "maxItems": 8,
             "items": _BINARY,
-            "description": "Photos of the same product without defects, shown before it.",
+            "description": "Photos of the same product without defects, shown before it; none has the photo's bytes.",
         },
         "masks": {"type": "boolean", "default": False, "description": "Draw a mask for each box (COCO run lengths)."},
         "name": {

@@ -68,13 +68,13 @@ def decode(file: IO[bytes], *, what: str) -> Image.Image:
     """The picture as 8-bit RGB in its EXIF orientation.
 
     Raises:
-        RefusedError: It is damaged.
+        RefusedError: It is damaged, or has pixels that are not finite.
     """
     file.seek(0)
     try:
         return read_image(file, name=what)
     except ImageError as error:
-        raise _damaged(what, error.message) from error
+        raise _damaged(what, error.message, error.hint) from error
 
 
 def sha256(file: IO[bytes]) -> str:
@@ -99,8 +99,7 @@ def _too_many_pixels(what: str, size: str, max_pixels: int) -> RefusedError:
     )
 
 
-def _damaged(what: str, error: Exception | str) -> RefusedError:
+def _damaged(what: str, error: Exception | str, hint: str | None = None) -> RefusedError:
     told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    return not_an_image(
-        f"{what} cannot be read: {told}", "the file is damaged or cut off; write it anew and send it whole", status=422
-    )
+    hint = hint or "the file is damaged or cut off; write it anew and send it whole"
+    return not_an_image(f"{what} cannot be read: {told}", hint, status=422)

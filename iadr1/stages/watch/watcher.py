@@ -15,7 +15,7 @@ from iadr1.errors import ImageError, ModelChoiceError, ModelError
 from iadr1.images import open_image
 from iadr1.records import Detection
 from iadr1.stages.inspection import Finding, Inspector, Loaded, Photo, References, artefacts, load_batches, utf8
-from iadr1.stages.inspection.photos import content_slug
+from iadr1.stages.inspection.photos import LEAST_SIDE, check_side, content_slug
 from iadr1.stages.inspection.setup import photos_at_a_time
 from iadr1.stages.watch.arrivals import Arrivals, Tracked, read_whole
 from iadr1.stages.watch.events import Listener, Status, Stop
@@ -248,7 +248,7 @@ class Watcher:
             if self._silent:
                 self._silent = ""
                 self._listener.note("photos are answered again")
-        elif item.image is None and self._fault(taken) is not None:
+        elif (item.image is None or min(item.image.size) < LEAST_SIDE) and self._fault(taken) is not None:
             self._fail(taken, record)
         else:
             self._unanswered(taken, record)
@@ -264,8 +264,9 @@ class Watcher:
 
     def _fault(self, taken: _Taken) -> str | None:
         """What is wrong with the file itself; None where it is a photo and its reference or the model is to blame."""
+        path = self._arrivals.root / taken.name
         try:
-            open_image(self._arrivals.root / taken.name)
+            check_side(open_image(path, single=True).size, what="photo", where=str(path))
         except ImageError as error:
             return utf8(str(error))
         return None

@@ -160,6 +160,18 @@ def test_one_bad_record_is_named_and_nothing_is_written(tmp_path: Path, name: st
         assert not out_of(tmp_path, fmt).exists()
 
 
+@pytest.mark.parametrize("fmt", NAMES)
+def test_a_photo_whose_name_is_no_path_everywhere_is_left_out_and_named(tmp_path: Path, fmt: str) -> None:
+    """`detect` writes the bytes of a name that is no UTF-8 as escapes."""
+    run = make_run(tmp_path, decided())
+    odd = bad(image=r"b/latin\xff.png", defects=[{"label": "x", "box": [0, 0, 9, 9]}])
+    with run.file.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(odd) + "\n")
+    summary = run.export(fmt, out_of(tmp_path, fmt), **options(run, fmt))
+    assert (summary.unnamed, sum(summary.photos.values())) == ((r"b/latin\xff.png",), 4)
+    assert summary.left_out == {"with a backslash in its name, which is no file's name on every system": 1}
+
+
 def test_a_box_that_rounding_put_over_the_edge_is_cut(tmp_path: Path) -> None:
     run = make_run(tmp_path, [record("1.png", "anomalous", BOX.model_copy(update={"box": (-0.4, 3, 90.3, 60.2)}))])
     run.export("coco", tmp_path / "c.json")
@@ -244,7 +256,16 @@ def test_a_shard_says_that_it_is_one_and_how_they_are_joined(tmp_path: Path, cou
     assert f"`iadr1 detect 'my photos' --out {tmp_path / 'whole'} --join` joins them" in lines[-1]
     assert any("has not finished" in line for line in lines) is (not counts)
     # The folder of the shards itself has no records yet.
-    with pytest.raises(UsageError, match=r"3 shards of a run and no detections.jsonl .*--out \S*whole --join"):
+    with pytest.raises(
+        UsageError,
+        match=r"holds 1 of the 3 shards of a run and no .* \(shard-1-of-3 is missing: when all are there, iadr1",
+    ):
+        stage.run(stage.Export(place.parent, "csv", tmp_path / "w.csv"))
+    for number in (1, 3):
+        (place.parent / f"shard-{number}-of-3").mkdir()
+    with pytest.raises(
+        UsageError, match=r"holds 3 of the 3 shards .* \(join them first: iadr1 .*--out \S*whole --join"
+    ):
         stage.run(stage.Export(place.parent, "csv", tmp_path / "w.csv"))
     told["config"]["shard"] = None
     (place / "run.json").write_text(json.dumps(told), encoding="utf-8")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import Field
+
 import iadr1
 from iadr1 import parallel
 from iadr1.atomic import write_text_atomic
@@ -21,6 +23,7 @@ from iadr1.metrics import calibration as metrics
 from iadr1.models import Engine
 from iadr1.provenance import digest
 from iadr1.records import Record, RecordWriter, read_records
+from iadr1.stages.calibrate.earlier import Earlier
 from iadr1.stages.inspection import (
     Calibration,
     Inspector,
@@ -50,9 +53,10 @@ class CalibrateSummary:
         out: Where.
         errors: Why photos could not be scored; they are left out.
         copies: Photos with the bytes of an earlier one, each with its name; they are left out.
-        among_references: Photos that are among the references, by their bytes: they were compared with the others.
+        among_references: Photos that are among the references, by their bytes: none was compared with its own copy.
         damaged_references: Why references could not be read; no photo was compared with them.
         left_out: Suffix -> files of the folders that were not scored, because it is none of an image that is read.
+        unchanged: The file said so already, and was left as it is.
     """
 
     calibration: Calibration
@@ -62,6 +66,7 @@ class CalibrateSummary:
     among_references: int = 0
     damaged_references: tuple[str, ...] = ()
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    unchanged: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class PhotoScore(Record):
 
     way: str
     sha256: str
-    score: float
+    score: float = Field(ge=0, le=1, allow_inf_nan=False)
 
 
 def run(
@@ -97,7 +102,8 @@ def run(
     """Score all photos, find the threshold and write it with what can be claimed for it.
 
     Until then scores are kept in a file beside `out` (`partial_of`), so that a killed run goes on where it stopped when
-    the same model is asked in the same way.
+    the same model is asked in the same way. A calibration that is in `out` already stays unless with `overwrite`: where
+    the new one would say the same it is left as it is, else it is refused as early as that shows.
 
     Args:
         config: The stage's settings.
@@ -106,34 +112,40 @@ def run(
         engine: A loaded engine instead of the one `config` names.
 
     Raises:
-        UsageError: A setting that cannot be, no photos, fewer different normal ones than the budget needs, or one that
-            is among the anomalies too.
+        UsageError: A setting that cannot be, no photos, fewer different normal ones than the budget needs, one that is
+            among the anomalies too, or `out` holds something else.
         ModelError: The model cannot be used, or gives no probabilities.
         OutputError: The file cannot be written.
     """
     settings = _settings(config, engine_given=engine is not None)
     _check_out(config.out)
+    earlier = Earlier.of(config)
     photos = _photos(config)
     _check_count(len(photos.normals), config, photos.copies)
+    earlier.check(len(photos.normals), len(photos.anomalies))
     references = references_of(config, on_note)
     engine = engine or engine_of(config, on_note)
     way = way_of(engine, settings, references, list(photos.everything.values()))
+    earlier.check_way(way)
     partial = partial_of(config.out)
-    scoring = _Scoring(engine, settings, references, photos_at_a_time(config))
+    scoring = _Scoring(engine, settings, references, photos_at_a_time(config), earlier)
     scores, errors = scoring.scores(photos.everything, partial, way, progress=progress, on_note=on_note)
     good, bad = (sorted(scores[one] for one in part if one in scores) for part in (photos.normals, photos.anomalies))
     _check_count(len(good), config, photos.copies, errors)
     found = _calibration(config, engine.model, way, Scores(normals=tuple(good), anomalies=tuple(bad)))
-    write_text_atomic(config.out, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
+    same = earlier.same(found)
+    if same is None:
+        write_text_atomic(config.out, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
     partial.unlink(missing_ok=True)
     return CalibrateSummary(
-        found,
+        same or found,
         config.out,
         tuple(errors),
         photos.copies,
         among_references=sum(references is not None and references.holds(one) for one in photos.everything),
         damaged_references=references.damaged if references is not None else (),
         left_out=photos.left_out,
+        unchanged=same is not None,
     )
 
 
@@ -150,6 +162,7 @@ class _Scoring:
     settings: InspectSettings
     references: References | None
     at_a_time: int
+    earlier: Earlier
 
     def scores(
         self,
@@ -179,6 +192,7 @@ class _Scoring:
                     else:
                         scores[content] = score
                         writer.write(PhotoScore(way=key, sha256=content, score=score))
+                        self.earlier.check_score(score)
                 writer.flush()
                 report(len(scores) + len(errors), len(photos))
         return scores, errors
@@ -254,9 +268,10 @@ def _check_count(normals: int, config: CalibrateConfig, copies: Sequence[str], e
     why_not = "".join(f" (and {len(found)} {why}: {found[0]})" for found, why in rest if found)
     least = _rounded_up(metrics.least_budget(normals))
     claim = f", or claim --fpr {least:g}" if least <= _LARGEST_CLAIM else ""
+    mend = "mend those that could not be scored, or " if errors else ""
     raise UsageError(
         f"--fpr {config.fpr:g} needs {needed} normal photos, {str(config.normals)!r} holds {normals}{why_not}",
-        hint=f"add {needed - normals} more{claim}",
+        hint=f"{mend}add {needed - normals} more{claim}",
     )
 
 
