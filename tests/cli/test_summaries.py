@@ -54,7 +54,8 @@ def test_detect_shortens_what_is_long_and_lets_no_name_steer_the_terminal(
     many = tuple(DetectedDefect(label=f"pit\x1b{n % 9}", box=(0, 0, 9, 9)) for n in range(200))
     records = [
         Detection(image="a\n0 photos: all good\x1b[2J.png", verdict="anomalous", score=0.7, defects=many),
-        *(Detection(image=f"{n}.png", verdict="undecided", error=f"{n}\n.png: empty") for n in range(22)),
+        Detection(image="0\n.png", verdict="undecided", error="the model gave NaN"),  # names no photo
+        *(Detection(image=f"{n}\n.png", verdict="undecided", error=f"{n}\n.png: empty") for n in range(1, 22)),
     ]
     write_records(tmp_path / "detections.jsonl", records)
     counts = {"anomalous": 1, "normal": 0, "undecided": 22}
@@ -65,7 +66,7 @@ def test_detect_shortens_what_is_long_and_lets_no_name_steer_the_terminal(
         "not opened: 3 broken links (a?b, c ...)",
         "no scores: no?[2J",
         "worst   a?0 photos: all good?[2J.png  score 0.70, pit?0, pit?1, pit?2, pit?3, pit?4, 4 more",
-        "failed  0?.png: empty",
+        "failed  0?.png: the model gave NaN",
         *(f"        {n}?.png: empty" for n in range(1, 5)),
         "        17 more, whose records say why",
         f"wrote   {tmp_path / 'detections.jsonl'}",
