@@ -18,7 +18,7 @@ EPILOG = (
     "Files: coco (.json), cvat (.xml), label-studio (.json), csv (.csv). Folders: yolo, yolo-seg and labelme, with the "
     "photos in them where --images is given, and mvtec, which needs --images.\n\n"
     "Photos that are undecided or could not be looked at are left out and counted, since most formats would call them "
-    "normal; csv holds them all. Nothing that is there already is changed: the same export can be run again, for "
+    "normal; csv holds these too. Nothing that is there already is changed: the same export can be run again, for "
     "another one name another --out.\n\n"
     "Exit code: 0 written, 1 a record is wrong, or a photo was left out for its name, 2 called wrongly."
 )

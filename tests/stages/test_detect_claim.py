@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from iadr1.config import DetectConfig
-from iadr1.errors import ModelError, OutputError, UsageError
+from iadr1.errors import DataError, ModelError, OutputError, UsageError
 from iadr1.locks import lock
 from iadr1.models.base import Request
 from iadr1.records import Detection, read_records
@@ -125,12 +125,14 @@ def test_what_is_replaced_goes_when_the_first_photo_is_answered(images: Path) ->
     assert sorted(path.name for path in (out / "overlays").iterdir()) == ["1.png", "2.png"]
 
 
-def test_a_run_in_which_every_photo_fails_replaces_at_its_end(images: Path) -> None:
+def test_a_run_in_which_every_photo_fails_replaces_nothing(images: Path) -> None:
     detect.run(_config(images), engine=FakeEngine())
+    before = {path.name: path.read_bytes() for path in (images.parent / "out").iterdir() if path.is_file()}
     for path in images.iterdir():
         path.write_bytes(b"")
-    assert detect.run(_config(images, overwrite=True), engine=FakeEngine()).errors == 4
-    assert all(_records(images.parent / "out").values())
+    with pytest.raises(DataError, match="none of the 4 photos could be looked at, so that nothing is replaced"):
+        detect.run(_config(images, overwrite=True), engine=FakeEngine())
+    assert {path.name: path.read_bytes() for path in (images.parent / "out").iterdir() if path.is_file()} == before
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -209,11 +211,15 @@ def test_the_results_of_another_run_among_the_photos_are_no_photos(images: Path)
     (images / "mine").mkdir()
     (images / "mine" / "run.json").write_text('{"command": "start.sh"}')  # of another program
     Image.new("RGB", (40, 30)).save(images / "mine" / "x.png")
+    (images / "deep" / "res" / "line").mkdir()  # a run may be written beside photos that others take later
+    Image.new("RGB", (40, 30)).save(images / "deep" / "res" / "line" / "y.png")
+    Image.new("RGB", (40, 30)).save(images / "deep" / "res" / "curve.png")
     summary = detect.run(_config(images), engine=FakeEngine())
-    assert list(_records(summary.out)) == ["0.png", "1.png", "2.png", "3.png", "mine/x.png"]
+    assert list(_records(summary.out)) == ["0.png", "1.png", "2.png", "3.png", "deep/res/line/y.png", "mine/x.png"]
     assert summary.passed_by == {"folders with results of other runs": ["deep/res"]}
     assert told_passed_by(summary.passed_by) == "not opened: 1 folder with results of another run (deep/res)"
-    with pytest.raises(UsageError, match=r"all 4 images in '.*deep' are results of other runs of iadr1 \(name the"):
+    (images / "deep" / "res" / "line" / "y.png").unlink()
+    with pytest.raises(UsageError, match=r"all 5 images in '.*deep' are results of other runs of iadr1 \(name the"):
         detect.run(_config(images / "deep", out=images.parent / "out2"), engine=FakeEngine())
     pictures = images / "deep" / "res" / "overlays"
     assert detect.run(_config(pictures, out=images.parent / "out3"), engine=FakeEngine()).counts["anomalous"] == 4

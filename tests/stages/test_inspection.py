@@ -143,6 +143,18 @@ def test_why_a_photo_has_no_score_is_its_error_where_the_mode_needs_one() -> Non
         assert inspector.no_score == "no finite probabilities"
 
 
+def test_a_bad_beginning_is_not_told_as_if_nothing_had_a_score() -> None:
+    class Late(FakeEngine):
+        def probabilities(self, requests: Sequence[Request], words: Sequence[str]) -> list[dict[str, float]]:
+            return [Unweighed("nan") if request.id.startswith("a") else {"Yes": 0.2, "No": 0.8} for request in requests]
+
+    inspector = Inspector(Late(), InspectSettings(mode="direct"))
+    (first,) = inspector.inspect(_loaded("a.png"))
+    assert (first.record.error, inspector.no_score) == ("nan", "nan")
+    (second,) = inspector.inspect(_loaded("b.png"))
+    assert (second.record.score, inspector.no_score) == (0.2, None)
+
+
 @pytest.mark.parametrize("mode", ["direct", "two-pass"])
 def test_modes_that_need_scores_refuse_an_engine_without(mode: str) -> None:
     engine = FakeEngine(no_probabilities="stored answers carry none")

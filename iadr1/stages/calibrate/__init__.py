@@ -133,7 +133,7 @@ def run(
     good, bad = (sorted(scores[one] for one in part if one in scores) for part in (photos.normals, photos.anomalies))
     _check_count(len(good), config, photos.copies, errors)
     found = _calibration(config, engine.model, way, Scores(normals=tuple(good), anomalies=tuple(bad)))
-    same = earlier.same(found)
+    same = earlier.same(found, errors)
     if same is None:
         write_text_atomic(config.out, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
     partial.unlink(missing_ok=True)

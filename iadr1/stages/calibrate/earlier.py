@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
@@ -11,6 +12,9 @@ from iadr1.errors import UsageError
 from iadr1.stages.inspection.calibrated import Calibration, Way, parse_calibration, read_calibration
 
 _ELSE = "name another --out, or replace it with --overwrite"
+_OTHERS = "of other photos, to judge by their scores"
+_REPEATED = 1e-6
+"""How far the scores of one photo may lie apart: batches of another size are computed in another order."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +75,29 @@ class Earlier:
         Raises:
             UsageError: It is none of them.
         """
-        if self.found is not None and score not in self._scores:
-            self._refuse("of other photos")
+        if self.found is not None and not any(abs(score - known) <= _REPEATED for known in self._scores):
+            self._refuse(_OTHERS)
 
-    def same(self, found: Calibration) -> Calibration | None:
-        """The earlier one where it says what was found; None where there is none.
+    def same(self, found: Calibration, errors: Sequence[str]) -> Calibration | None:
+        """The earlier one where it was made from the same scores; None where there is none.
+
+        Args:
+            found: The new one, of the same way and budget (`check`, `check_way`).
+            errors: Why photos have no score here.
 
         Raises:
             UsageError: It says something else.
         """
         if self.found is None:
             return None
-        dated = {"created": self.found.created, "iadr1": self.found.iadr1}
-        if found.model_copy(update=dated) != self.found:
-            self._refuse("of other photos")
+        pairs = (
+            (found.scores.normals, self.found.scores.normals),
+            (found.scores.anomalies, self.found.scores.anomalies),
+        )
+        for here, there in pairs:
+            if len(here) != len(there) or any(abs(a - b) > _REPEATED for a, b in zip(here, there, strict=True)):
+                unscored = f"; {len(errors)} here could not be scored, the first: {errors[0]}" if errors else ""
+                self._refuse(f"{_OTHERS}{unscored}")
         return self.found
 
     @cached_property

@@ -17,6 +17,8 @@ from iadr1.stages.inspection.photos import left_out
 
 LINKED, BROKEN, SPECIAL = "links to folders", "broken links", "pipes and devices"
 RESULTS = "folders with results of other runs"
+_DRAWN = ("masks", "overlays")
+"""Where a run draws; photos in other folders below it are photos."""
 _ONE = {
     LINKED: "link to a folder",
     BROKEN: "broken link",
@@ -54,12 +56,12 @@ def find(config: DetectConfig, *, glob: str) -> Found:
     passed_by: dict[str, list[str]] = {}
     for kind, name in _passed_by(config.images, config, glob) if config.images.is_dir() else ():
         passed_by.setdefault(kind, []).append(utf8(name))
-    runs = tuple(f"{name}/" for name in passed_by.get(RESULTS, ()))
-    kept = [photo for photo in photos if not photo.name.startswith(runs)]
+    runs = [PurePosixPath(name) for name in passed_by.get(RESULTS, ())]
+    kept = [photo for photo in photos if not any(_is_result(PurePosixPath(photo.name), run) for run in runs)]
     if not kept:
         raise UsageError(
             f"all {len(photos)} images in {str(config.images)!r} are results of other runs of iadr1",
-            hint=f"name the folder of the photos; to look at those pictures, name their folder: {runs[0]}",
+            hint=f"name the folder of the photos; to look at those pictures, name their folder: {runs[0]}/",
         )
     suffixes = Counter(left_out(config.images, glob=glob))
     named = (name for kind in (BROKEN, SPECIAL) for name in passed_by.get(kind, ()))
@@ -77,7 +79,7 @@ def _passed_by(folder: Path, config: DetectConfig, glob: str) -> Iterator[tuple[
     shown = folder.relative_to(config.images)
     if folder != config.images and any(one.name == RUN for one in entries) and _is_run(folder):
         yield RESULTS, shown.as_posix()
-        return
+        entries = [one for one in entries if one.name not in _DRAWN]
     for entry in entries:
         path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
@@ -87,6 +89,11 @@ def _passed_by(folder: Path, config: DetectConfig, glob: str) -> Iterator[tuple[
             kind = _kind(path)
             if kind == LINKED or (kind and fnmatch(entry.name, glob)):
                 yield kind, (shown / entry.name).as_posix()
+
+
+def _is_result(photo: PurePosixPath, run: PurePosixPath) -> bool:
+    """Whether a picture was drawn by a run: it lies directly in its folder, or in those that `detect` draws into."""
+    return photo.parent == run or any(photo.is_relative_to(run / name) for name in _DRAWN)
 
 
 def _kind(path: Path) -> str:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from iadr1.config import DetectConfig
+from iadr1.errors import DataError
 from iadr1.provenance import write_run
 from iadr1.records import Detection, RecordWriter
 from iadr1.stages.detect.folder import RECORDS, clear, take_up
@@ -18,8 +19,8 @@ from iadr1.stages.inspection import Finding, Loaded, Photo, artefacts
 class Results:
     """Writes records, masks, overlays and the first `run.json` into a folder that is `claim`ed; used in a `with` block.
 
-    What is to be replaced stays until the first photo has been answered, or the run is at its end: a model that cannot
-    be asked costs nobody the results that are there. What fails before is kept in memory.
+    What is to be replaced stays until the first photo has been answered: a model that cannot be asked costs nobody the
+    results that are there. What fails before is kept in memory.
 
     Args:
         config: `images`, `out`, `shard` and `overlays` are read.
@@ -40,8 +41,15 @@ class Results:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._open:
-            if error is None:
+            if error is None and not (self._replace and self._failed and self._writer is None):
                 self._begun()
+        if error is None and self._writer is None:
+            raise DataError(
+                f"none of the {len(self._failed)} photos could be looked at, so that nothing is replaced; the first: "
+                f"{self._failed[0].error}",
+                where=str(self._out),
+                hint="name another --out for a run of nothing but errors",
+            )
 
     def waiting(self, photos: Sequence[Photo]) -> Sequence[Photo]:
         """The photos that are still to be looked at; what an earlier run left is put in order first (`take_up`).

@@ -93,6 +93,7 @@ class Scorer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._scored, self._failed = False, 0
+        self._each_failed = False  # `failure` is that of single requests
         self.failure: NoProbabilitiesError | None = None
 
     @property
@@ -128,8 +129,10 @@ class Scorer:
             return [*self.scores(requests[:middle]), *self.scores(requests[middle:])]
         given = [_score(words) for words in shares]
         self._scored = self._scored or any(not isinstance(score, str) for score in given)
-        if not self._scored and self.failure is None:
-            self.failure = NoProbabilitiesError(str(given[0]))
+        if self._scored and self._each_failed:
+            self.failure, self._each_failed = None, False
+        elif not self._scored and self.failure is None:
+            self.failure, self._each_failed = NoProbabilitiesError(str(given[0])), True
         return given
 
 
