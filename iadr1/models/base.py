@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -172,6 +172,11 @@ class Unweighed(dict[str, float]):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = reason
+
+
+def why_none(shares: Mapping[str, float], otherwise: str) -> str:
+    """Why a request has no probabilities, `otherwise` where the engine did not say."""
+    return shares.reason if isinstance(shares, Unweighed) else otherwise
 
 
 class Engine(Protocol):

@@ -152,8 +152,8 @@ def _choice(
 def weigh(options: Mapping[str, str], answer: str) -> str:
     """The end of a reasoning: each option up to the right one, with its letter, and the answer.
 
-    A small model learns this way to the letter of what it sees in some hundred steps, since it has only to copy what
-    follows a letter; which letter stands before a text it did not find in thousands (docs/log.md).
+    Without images a small model learns this in some hundred steps, where it has not learned in as many which letter
+    stands before a text (docs/log.md).
     """
     upto = list(options)[: list(options).index(answer) + 1]
     said = [f"{letter}. {options[letter]}: {'yes' if letter == answer else 'no'}." for letter in upto]

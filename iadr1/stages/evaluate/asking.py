@@ -18,7 +18,7 @@ from iadr1.images import open_image
 from iadr1.jsonl import utf8
 from iadr1.masks import Segmenter
 from iadr1.models import Completion, Engine, Request
-from iadr1.models.base import Unweighed
+from iadr1.models.base import why_none
 from iadr1.protocols import Protocol
 from iadr1.records import PredictedBox, Prediction, Sample
 from iadr1.stages.evaluate.masks import masks_of
@@ -210,7 +210,7 @@ class Asker:
         self._scored = self._scored or any(shares)
         if not all(shares):
             first = next(words for words in shares if not words)
-            self.no_score = self.no_score or _why_none(first, "the engine gave no probability of Yes or No")
+            self.no_score = self.no_score or why_none(first, "the engine gave no probability of Yes or No")
         return [words.get(YES) for words in shares]
 
     # the most probable option
@@ -231,7 +231,7 @@ class Asker:
 
     def _most_probable(self, question: Question, given: Mapping[str, float], seconds: float) -> Prediction:
         if not given:
-            why = _why_none(given, "the engine gave no probabilities")
+            why = why_none(given, "the engine gave no probabilities")
             return self._failed(question, why, "no answer", seconds=round(seconds, 4))
         own = dict(given)
         if question.turn.options:
@@ -254,10 +254,6 @@ class Asker:
         turn = question.turn
         sent = {"rotation": turn.rotation, "order": turn.order, "images": len(turn.images)}
         return Prediction(sample_id=turn.sample_id, **{**self._common, **sent, **fields})
-
-
-def _why_none(shares: Mapping[str, float], otherwise: str) -> str:
-    return shares.reason if isinstance(shares, Unweighed) else otherwise
 
 
 def batches(images: Iterable[list[Question]], size: int) -> Iterator[list[Question]]:

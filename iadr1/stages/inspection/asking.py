@@ -10,7 +10,7 @@ from PIL import Image
 from iadr1 import prompts
 from iadr1.errors import NoProbabilitiesError
 from iadr1.geometry import BoxFrame
-from iadr1.models.base import Engine, Profile, Request, Unweighed
+from iadr1.models.base import Engine, Profile, Request, why_none
 from iadr1.records import Sample
 from iadr1.stages.inspection.loading import Loaded
 from iadr1.stages.inspection.photos import check_side
@@ -139,7 +139,7 @@ class Scorer:
 def _score(shares: Mapping[str, float]) -> float | str:
     """P(Yes), or why there is none that a verdict could be drawn from."""
     if YES not in shares:
-        return shares.reason if isinstance(shares, Unweighed) else _NONE_GIVEN
+        return why_none(shares, _NONE_GIVEN)
     score = shares[YES]
     if not 0 <= score <= 1:  # a NaN is not within either
         return f"the engine gave {score:g} for the probability of {YES}, it must be within 0 and 1"
