@@ -15,7 +15,7 @@ class PretrainConfig(RunConfig):
 
     Of `steps`, the first `vision_steps` train the vision tower alone on dense labels; the others train everything.
     A step looks at `batch_size` images, teaches `lessons` on each (`formats` are the shares of the verdicts' formats),
-    with `bare_boxes` also its boxes behind the image alone, and adds `drills`, options weighed without an
+    with `bare_boxes` also its boxes behind the image alone, and adds `drills`, texts to find among options without an
     image. `dense` weighs the dense labels beside the answers; `reference_share` of the joint steps show a photo of a
     good product first. `learning_rate` is AdamW's, for embeddings and norms, `muon_rate` Muon's, for matrices. `whiten`
     starts the patch embedding from the data.
@@ -55,7 +55,9 @@ class NewModelConfig:
     """`iadr1 model new`: a small Qwen2.5-VL with random weights and a tokenizer for the samples in `data`.
 
     `side` is that of the square input in pixels, a multiple of 28. `mrope_section` shares the rotary frequencies of
-    `rope_theta` between time, rows and columns. `limit` is how many samples the tokenizer is trained on.
+    `rope_theta` between time, rows and columns. `limit` is how many samples the tokenizer is trained on. With `numbers`
+    each whole number up to `side` is one token, and near numbers begin alike. With `circuits` attention begins as
+    looking back and finding the same token again. `vision` is the folder of a model whose vision tower is taken over.
     """
 
     STAGE: ClassVar[str] = "model new"
@@ -75,5 +77,8 @@ class NewModelConfig:
     text_mlp: int = 576
     rope_theta: float = 10000.0
     mrope_section: str = "6,9,9"
+    numbers: bool = True
+    circuits: bool = True
+    vision: Path | None = None
     limit: int = 60000
     seed: int = 0

@@ -42,7 +42,7 @@ def test_it_is_a_whole_checkpoint_that_answers(made: NewModel, world: Path) -> N
     model, processor = load_weights(made.out, "cpu", torch.float32, "sdpa")
     assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
     assert sum(p.numel() for p in model.parameters()) == made.parameters
-    assert len(processor.tokenizer) == made.tokens <= 400 + 7 + 8
+    assert len(processor.tokenizer) == made.tokens <= 400 + 7 + 8 + 47
     profile = profile_of(model.config, processor)
     assert profile.input_wh((640, 480)) == (56, 56)
     sample = next(read_records(world, Sample))
@@ -69,13 +69,71 @@ def test_the_image_reaches_every_block_and_the_settings_their_places(made: NewMo
     assert (rope["rope_theta"], rope["mrope_section"]) == (NewModelConfig().rope_theta, [4, 4, 4])
 
 
-def test_tags_are_one_token_digits_are_one_each_and_nothing_is_lost(made: NewModel, world: Path) -> None:
+def test_tags_and_numbers_up_to_the_side_are_one_token_and_nothing_is_lost(made: NewModel, world: Path) -> None:
     tokenizer = load_weights(made.out, "cpu", torch.float32, "sdpa")[1].tokenizer
     assert all(len(tokenizer(tag).input_ids) == 1 for tag in TAGS)
     assert TAGS[0] in tokenizer.decode(tokenizer(TAGS[0]).input_ids, skip_special_tokens=True)
-    assert [tokenizer.decode([t]) for t in tokenizer("120").input_ids] == ["1", "2", "0"]
+    assert all(len(tokenizer(str(number)).input_ids) == 1 for number in range(57))
+    assert [tokenizer.decode([t]) for t in tokenizer("560,57,7").input_ids] == ["56", "0", ",", "5", "7", ",", "7"]
     for text in ("Maß: 5 µm, 欠陥 😀", *(sample.question for sample in read_records(world, Sample))):
         assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_without_numbers_digits_are_one_token_each(world: Path) -> None:
+    tokenizer = stage.build_tokenizer(stage.corpus(read_records(world, Sample), 56), 400)
+    assert [tokenizer.decode([t]) for t in tokenizer("120").input_ids] == ["1", "2", "0"]
+
+
+def test_near_numbers_begin_alike(made: NewModel) -> None:
+    model, processor = load_weights(made.out, "cpu", torch.float32, "sdpa")
+    table = model.get_input_embeddings().weight.detach()
+    rows = table[[processor.tokenizer.convert_tokens_to_ids(str(number)) for number in range(57)]]
+    alike = torch.nn.functional.cosine_similarity(rows.unsqueeze(0), rows.unsqueeze(1), dim=-1)
+    near, far = alike.diagonal(1).mean(), alike.diagonal(28).mean()
+    assert near > 0.4
+    assert far < 0.25
+    assert rows.norm(dim=1).mean().item() == pytest.approx(table[:256].norm(dim=1).mean().item(), rel=0.2)
+
+
+ROOM: dict[str, Any] = {"text_layers": 3, "text_width": 192, "text_heads": 4, "text_kv_heads": 2, "circuits": True}
+
+
+def test_the_first_heads_look_back_and_the_next_find_a_token_again(world: Path, tmp_path: Path) -> None:
+    """Before any training, in a random sequence told twice."""
+    once = torch.randperm(256, generator=torch.Generator().manual_seed(0))[:30]
+    told = torch.cat([once, once]).unsqueeze(0)
+    follows, again = {}, {}
+    for circuits in (True, False):
+        sizes = ROOM | {"mrope_section": "8,8,8", "circuits": circuits}
+        made = new_model(config(world, tmp_path / str(circuits), **sizes))
+        model, _ = load_weights(made.out, "cpu", torch.float32, "eager")
+        with torch.no_grad():
+            said = model.model.language_model(input_ids=told, output_attentions=True, use_cache=False)
+        first, second = (layer[0] for layer in said.attentions[:2])
+        # From a token of the second telling: to what followed it in the first, and to itself in the first.
+        follows[circuits], again[circuits] = second[0].diagonal(-29)[1:].mean(), second[2].diagonal(-30).mean()
+        if circuits:
+            assert first[0].diagonal(-1)[5:].min() > 0.9
+            assert first[1].diagonal(-2)[5:].min() > 0.9
+    assert follows[True] > 0.3
+    assert again[True] > 0.15
+    assert max(follows[False], again[False]) < 0.1
+
+
+def test_the_vision_tower_is_taken_over(made: NewModel, world: Path, tmp_path: Path) -> None:
+    new, _ = load_weights(
+        new_model(config(world, tmp_path / "next", vision=made.out, seed=5)).out, "cpu", torch.float32, "sdpa"
+    )
+    old, _ = load_weights(made.out, "cpu", torch.float32, "sdpa")
+    for (name, ours), theirs in zip(new.model.visual.named_parameters(), old.model.visual.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+    assert not torch.equal(new.get_input_embeddings().weight, old.get_input_embeddings().weight)
+
+
+def test_a_vision_tower_of_another_form_is_refused(made: NewModel, world: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"vision tower of .* is of another form .*every vision_ setting"):
+        new_model(config(world, tmp_path / "next", vision=made.out, vision_width=64))
+    assert not (tmp_path / "next").exists()
 
 
 def test_words_of_the_prompts_and_of_the_samples_are_learned(world: Path) -> None:
@@ -166,6 +224,10 @@ def test_only_limit_samples_are_read(world: Path, tmp_path: Path) -> None:
         ({"rope_theta": 0.0}, "rope_theta is 0.0"),
         ({"vision_depth": 0}, "vision_depth is 0"),
         ({"limit": 0}, "limit is 0"),
+        ({"circuits": True}, "the circuits have no room"),
+        (ROOM | {"text_layers": 2, "mrope_section": "8,8,8"}, "the circuits have no room"),
+        (ROOM | {"text_kv_heads": 4, "mrope_section": "8,8,8"}, "the circuits have no room"),
+        ({"vision": Path("nowhere")}, "no model folder 'nowhere'"),
         ({"seed": -1}, "seed is -1"),
     ],
 )
@@ -184,4 +246,4 @@ def test_the_command(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as ended:
         cli.main(["model", "new", "--data", str(world), "--out", str(tmp_path / "m"), *words])
     assert ended.value.code in (0, None)
-    assert f"{tmp_path / 'm'} (0.11 M random parameters, " in capsys.readouterr().out
+    assert f"{tmp_path / 'm'} (0.12 M random parameters, " in capsys.readouterr().out

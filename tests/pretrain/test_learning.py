@@ -79,21 +79,17 @@ def test_lessons_are_the_projects_prompts_and_answers(made: Any) -> None:
     assert len({second for _, second in texts}) > 3
 
 
-def test_a_drill_weighs_the_options_up_to_the_text_that_is_given(made: Any) -> None:
+def test_a_drill_asks_for_the_letter_of_the_text_that_is_given(made: Any) -> None:
     decode, places = made.processor.tokenizer.decode, set()
     for seed in range(20):
         drill = made.lessons.drill(random.Random(seed))
         assert made._slot not in drill.prompt
         asked, target = decode(drill.prompt), decode(drill.target)
         options = dict(re.findall(r"^([A-D])\. (.*?)(?:<\|im_end\|>)?$", asked, re.MULTILINE))
-        weighed = re.findall(r" ([A-D])\. (.*?): (yes|no)\.", target)
         assert len(options) == 4
-        assert [(letter, text) for letter, text, _ in weighed] == list(options.items())[: len(weighed)]
-        assert [said for *_, said in weighed] == ["no"] * (len(weighed) - 1) + ["yes"]
-        letter, text, _ = weighed[-1]
-        assert asked.endswith(f"<think>It is {text}.")  # what it is, is given, not graded
-        assert target.endswith(f"So the answer is {letter}.</think><answer>{letter}</answer>")
-        assert target.startswith(" A. ")
+        text = asked.rpartition("<think>It is ")[2].removesuffix(".")  # what it is, is given, not graded
+        letter = next(letter for letter, option in options.items() if option == text)
+        assert target == f" This is {text} ({letter}). So the answer is {letter}.</think><answer>{letter}</answer>"
         places.add(letter)
     assert places == set("ABCD")
 

@@ -23,7 +23,7 @@ from iadr1.stages.pretrain.setup import Base, open_base
 SIZES: dict[str, Any] = {
     **{"side": 56, "vocabulary": 400, "vision_depth": 1, "vision_width": 32, "vision_heads": 2, "vision_mlp": 64},
     **{"text_layers": 1, "text_width": 48, "text_heads": 2, "text_kv_heads": 1, "text_mlp": 96},
-    **{"mrope_section": "4,4,4"},
+    **{"mrope_section": "4,4,4", "circuits": False},
 }
 FORMATS: dict[Format, float] = {"boxes": 6, "structured": 3, "direct": 2}
 

@@ -15,6 +15,7 @@ from iadr1.atomic import write_text_atomic
 from iadr1.config import NewModelConfig
 from iadr1.errors import DataError, MissingExtraError, OutputError, UsageError
 from iadr1.geometry import BoxFrame, BoxSpace
+from iadr1.models.loading import load_weights
 from iadr1.prompts import FORMATS, TAGS, instruction, render_target
 from iadr1.provenance import plain
 from iadr1.records import Sample, read_records
@@ -35,6 +36,8 @@ try:
         Qwen2VLVideoProcessor,
     )
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+    from iadr1.stages.model.circuits import lay_circuits, lay_numbers
 except ModuleNotFoundError as error:
     raise MissingExtraError(str(error.name), "model", purpose="making a model") from error
 
@@ -81,7 +84,8 @@ def new_model(config: NewModelConfig) -> NewModel:
     first = next(samples, None)
     if first is None:
         raise DataError("the file holds no sample", where=str(config.data), hint="'iadr1 prepare' writes some")
-    tokenizer = build_tokenizer(corpus(chain([first], samples), config.side), config.vocabulary)
+    numbers = config.side if config.numbers else 0
+    tokenizer = build_tokenizer(corpus(chain([first], samples), config.side), config.vocabulary, numbers=numbers)
     model, processor = build_model(tokenizer, config), build_processor(tokenizer, config.side)
     try:
         with quiet(), clear_errors(config.out):
@@ -140,8 +144,11 @@ def corpus(samples: Iterable[Sample], side: int) -> Iterator[str]:
             yield render_target(sample, "boxes" if sample.task == "anomaly" else sample.task, frame=frame)
 
 
-def build_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer in Qwen2's form; digits stay single tokens, each answer tag is one."""
+def build_tokenizer(texts: Iterable[str], vocabulary: int, *, numbers: int = 0) -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer in Qwen2's form; each answer tag is one token, and each number up to `numbers`.
+
+    Digits of larger numbers stay single tokens.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -166,7 +173,8 @@ def build_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
         additional_special_tokens=list(_SPECIAL),
         model_max_length=4096,
     )
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    whole = [*TAGS, *(str(number) for number in range(10, numbers + 1))]
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in whole])
     return tokenizer
 
 
@@ -230,7 +238,27 @@ def build_model(tokenizer: Qwen2Tokenizer, config: NewModelConfig) -> Qwen2_5_VL
             **ids,
         )
     )
+    if config.circuits:
+        lay_circuits(model.model.language_model)
+    if config.numbers:
+        table: Any = model.get_input_embeddings().weight
+        lay_numbers(table, [token(str(number)) for number in range(config.side + 1)])
+    if config.vision:
+        _take_vision(model, config.vision)
     ends = {**ids, "eos_token_id": [end, start]}
     generation: Any = GenerationConfig
     model.generation_config = generation(do_sample=False, max_new_tokens=256, **ends)
     return model
+
+
+def _take_vision(model: Any, folder: Path) -> None:
+    """Put another model's vision tower, which has learned to see, in the place of the random one."""
+    with quiet():
+        other, _ = load_weights(folder, "cpu", torch.float32, "sdpa")
+    try:
+        model.model.visual.load_state_dict(other.model.visual.state_dict())
+    except (AttributeError, RuntimeError) as error:
+        raise UsageError(
+            f"the vision tower of {str(folder)!r} is of another form",
+            hint="side, text_width and every vision_ setting must be as in that model",
+        ) from error

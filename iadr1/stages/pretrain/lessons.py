@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iadr1.datasets.synthetic.questions import weigh
+from iadr1.datasets.synthetic.questions import name_option
 from iadr1.models.base import Profile
 from iadr1.prompts import Format, question_text, render_prompt, render_target
 from iadr1.records import Sample
@@ -16,7 +16,7 @@ from iadr1.stages.pretrain.scenes import Scene, Scenes
 _GROUNDING_SHARE = 0.3
 """Of the second lessons of images that have referring expressions."""
 _BARE_SHARE = 0.7
-"""Of the drills that hold the options alone: copying over a short distance is learned first, at half the cost."""
+"""Of the drills that hold the options alone: a look-up over a short distance is learned first, at half the cost."""
 _POOL_IMAGES = 1500
 """Images whose options the drills draw from."""
 
@@ -79,20 +79,20 @@ class Lessons:
         return Lesson(asked.prompt[first - 1 : last + 1], asked.target)  # with the marks around the image
 
     def drill(self, rng: random.Random) -> Lesson:
-        """A lesson without an image: weigh the options against a text that is given, and name the letter."""
+        """A lesson without an image: find a text that is given among the options, and name its letter."""
         texts = dict(zip("ABCD", rng.sample(self._options, 4), strict=True))
         answer = rng.choice("ABCD")
         sample = Sample(
             id="drill", dataset="drill", category="drill", split="train", image="none", task="choice",
             question=rng.choice(_QUESTIONS), options=texts, answer=answer, question_type="drill",
-            reasoning=f"It is {texts[answer]}. {weigh(texts, answer)}",
+            reasoning=f"It is {texts[answer]}. {name_option(texts, answer)}",
         )  # fmt: skip
         asked = question_text(sample, "choice")
         if rng.random() < _BARE_SHARE:
             asked = "\n".join(f"{letter}. {text}" for letter, text in texts.items())
         message = [{"role": "user", "content": [{"type": "text", "text": asked}]}]
         # What it is cannot be known without an image: that much of the answer is not graded.
-        given, space, graded = render_target(sample, "choice").partition(f" {next(iter(texts))}. ")
+        given, space, graded = render_target(sample, "choice").partition(" This is ")
         prompt, known, target = self._ids([self._template(message), given, f"{space}{graded}"])
         return Lesson([*prompt, *known], target)
 

@@ -94,6 +94,14 @@ def check_new_model(config: NewModelConfig) -> None:
             f"mrope_section is {config.mrope_section!r}, its parts must add up to {half}",
             hint="half of text_width over text_heads",
         )
+    heads, kv_heads = config.text_heads, config.text_kv_heads
+    if config.circuits and (config.text_layers < 3 or kv_heads < 2 or heads // kv_heads < 2):
+        raise UsageError(
+            "the circuits have no room: they take three layers and two pairs of keys and values with two heads each",
+            hint="text_layers, text_heads and text_kv_heads, or circuits=false",
+        )
+    if config.vision and not config.vision.is_dir():
+        raise UsageError(f"no model folder {str(config.vision)!r}", hint="vision is the folder of a pretrained model")
 
 
 def read_sections(text: str) -> list[int]:
