@@ -43,6 +43,7 @@ NAMES: Mapping[str, str] = {
     **{f"iadr1-sc-grpo-{model}": "train" for model in SEVEN},
     "tiny-new": "model new",
     "tiny-pretrain": "pretrain",
+    "tiny-pretrain-2": "pretrain",
     "tiny-ground": "ground",
     "tiny-sft": "sft",
     "tiny-roam": "train",
