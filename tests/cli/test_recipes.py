@@ -61,6 +61,7 @@ OPTIONAL: Mapping[str, str] = {
     ),
     "lora_rank": "off: all weights are trained",
     "init": "off: from random weights",
+    "vision": "off: a tower with random weights",
 }
 """Keys that a recipe may leave out, and why."""
 UNSOURCED = ("stage", "out", "data")
