@@ -25,5 +25,6 @@ tiny: ## The embedded model from nothing, in $(TINY): hours on two cores (docs/e
 	cd $(TINY) && iadr1 prepare --variety 3000 --normal-share 0.45 --seed 1 --out fresh
 	cd $(TINY) && iadr1 prepare --out fresh --seed 1 --fewshot-images 2400 --eval-images 130 --photos 0
 	cd $(TINY) && iadr1 ground tiny-ground --model runs/tiny-pretrain-2/model --data fresh/data/grounding.jsonl
-	cd $(TINY) && iadr1 sft tiny-sft --model runs/tiny-ground/model --data fresh/data/train.jsonl
+	cd $(TINY) && iadr1 sft tiny-sft --model runs/tiny-ground/model --data fresh/data/train.jsonl \
+		answer_format=boxes,structured,direct steps=200
 	cd $(TINY) && iadr1 train tiny-roam --model runs/tiny-sft/model --data fresh/data/fewshot.jsonl

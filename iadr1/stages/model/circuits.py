@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_SPACES = 4
-"""Parts of the width that tell apart a token's own content and that of the tokens before it."""
+_SPACES = 3
+"""Parts of the width: a token's own content, that of the token before it, and that of the one before that."""
 _LAYERS = 3
 """Layers that take part: one looks back, two match."""
 _LOOK_SHARE = 0.25
@@ -33,7 +33,7 @@ def lay_circuits(language: Any) -> None:
     Two heads of the first layer look one and two tokens back and write what they see into parts of the width of their
     own. Heads of the next two layers compare a token, or the one before it, with tokens seen earlier (queries and keys
     read the same projection of the content), and hand on what stands there. All of it is trained on; from weights
-    drawn at random a model of this size does not find it in thousands of steps (docs/log.md). Likeness of queries and
+    drawn at random no run of ours found it (docs/log.md). Likeness of queries and
     keys as a beginning is mimetic initialization (Trockman and Kolter, arXiv 2305.09828).
 
     Args:
@@ -44,7 +44,7 @@ def lay_circuits(language: Any) -> None:
     size, group = width // heads, heads // kv_heads
     frequencies = config.rope_parameters["rope_theta"] ** (-torch.arange(0, size, 2) / size)
     basis, _ = torch.linalg.qr(torch.randn(width, width))
-    own, before, second, _ = (basis[:, part * size : (part + 1) * size].T for part in range(_SPACES))
+    own, before, second = (basis[:, part * size : (part + 1) * size].T for part in range(_SPACES))
 
     attention = language.layers[0].self_attn
     looking = max(1, round(_LOOK_SHARE * size / 2))

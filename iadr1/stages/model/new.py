@@ -15,7 +15,6 @@ from iadr1.atomic import write_text_atomic
 from iadr1.config import NewModelConfig
 from iadr1.errors import DataError, MissingExtraError, OutputError, UsageError
 from iadr1.geometry import BoxFrame, BoxSpace
-from iadr1.models.loading import load_weights
 from iadr1.prompts import FORMATS, TAGS, instruction, render_target
 from iadr1.provenance import plain
 from iadr1.records import Sample, read_records
@@ -37,6 +36,7 @@ try:
     )
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
+    from iadr1.models.loading import load_weights
     from iadr1.stages.model.circuits import lay_circuits, lay_numbers
 except ModuleNotFoundError as error:
     raise MissingExtraError(str(error.name), "model", purpose="making a model") from error
