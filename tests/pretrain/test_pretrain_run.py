@@ -41,6 +41,10 @@ cli.main({words!r})
 """
 
 
+class _Stopped(BaseException):
+    """A run that is stopped at a place of the test's choice."""
+
+
 def words(config: PretrainConfig) -> list[str]:
     """The command line of a run."""
     given = {key: value for key, value in vars(config).items() if value is not None}
@@ -207,6 +211,36 @@ def test_vision_alone_is_a_run_too_and_what_has_no_effect_is_said(model: Path, w
     assert "Loss of the vision tower" in (config.out / "model" / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_run_from_a_checkpoint_begins_with_its_heads(straight: PretrainConfig, tmp_path: Path) -> None:
+    checkpoint = straight.out / "checkpoint-6"
+    taken: list[dict[str, torch.Tensor]] = []
+
+    def look(loop: Loop, _: Any) -> None:
+        taken.append(loop.learner.heads.state_dict())
+        raise _Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "run", look)
+        for name, start in (("checkpoint", checkpoint), ("model", straight.out / "model")):
+            config = replace(straight, model=str(start), out=tmp_path / name, whiten=False)
+            with pytest.raises(_Stopped):
+                pretrain.run(config)
+    heads = torch.load(checkpoint / "state.pt", weights_only=True)["heads"]
+    assert all(torch.equal(taken[0][name], value) for name, value in heads.items())
+    assert not torch.equal(taken[1]["cell.weight"], heads["cell.weight"])
+
+
+def test_heads_for_other_defect_types_are_refused(straight: PretrainConfig, tmp_path: Path) -> None:
+    place = tmp_path / "checkpoint"
+    shutil.copytree(straight.out / "checkpoint-6", place)
+    state = torch.load(place / "state.pt", weights_only=True)
+    state["heads"]["cell.bias"] = torch.zeros(99)
+    torch.save(state, place / "state.pt")
+    with pytest.raises(UsageError, match="heads are for other defect types") as caught:
+        pretrain.run(replace(straight, model=str(place), out=tmp_path / "run", whiten=False))
+    assert "without state.pt" in str(caught.value.hint)
+
+
 def test_what_was_made_of_other_data_is_not_used(model: Path, world: Path, tmp_path: Path) -> None:
     """A run that was stopped before its first step has no claim on its folder, its pictures have none on the next."""
     for name in ("000000.jpg", "000001.jpg"):
@@ -214,11 +248,8 @@ def test_what_was_made_of_other_data_is_not_used(model: Path, world: Path, tmp_p
     data = tmp_path / "s.jsonl"
     config = settings(model, data, tmp_path / "run", steps=1, vision_steps=1, drills=0, reference_share=0.0)
 
-    class Stopped(BaseException):
-        pass
-
     def stop(*_: Any) -> None:
-        raise Stopped
+        raise _Stopped
 
     seen: list[int] = []
     for image, monkey in (("000000.jpg", True), ("000001.jpg", False)):
@@ -226,7 +257,7 @@ def test_what_was_made_of_other_data_is_not_used(model: Path, world: Path, tmp_p
         with pytest.MonkeyPatch.context() as patch:
             if monkey:
                 patch.setattr(Loop, "run", stop)
-                with pytest.raises(Stopped):
+                with pytest.raises(_Stopped):
                     pretrain.run(config, on_picture=lambda done, total: seen.append(done))
                 assert (config.out / "cache" / "labels.npz").exists()
             else:

@@ -36,6 +36,12 @@ class PretrainStep(Step):
     learning_rate: float
 
 
+def checkpoint_heads(folder: Path) -> dict[str, torch.Tensor] | None:
+    """The dense heads that a checkpoint's folder holds beside its model; None for any other folder."""
+    path = folder / _STATE
+    return torch.load(path, weights_only=True, mmap=True)["heads"] if path.is_file() else None
+
+
 def optimizers(model: Any, heads: nn.Module, config: PretrainConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the towers, AdamW for embeddings, norms, biases and heads."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]

@@ -21,6 +21,7 @@ from iadr1.provenance import digest
 from iadr1.stages.pretrain.fast import hasten, whiten
 from iadr1.stages.pretrain.learning import Batch, Learner
 from iadr1.stages.pretrain.lessons import Lessons
+from iadr1.stages.pretrain.loop import checkpoint_heads
 from iadr1.stages.pretrain.pictures import Cache, Layout, layout_of, load_pictures
 from iadr1.stages.pretrain.scenes import Scenes
 from iadr1.stages.training.job import Job
@@ -114,7 +115,24 @@ def learner_of(
         dense=config.dense,
         reference_share=config.reference_share,
     )
-    return Learner(model, processor, layout, scenes=scenes, pictures=pictures, lessons=lessons, batch=batch)
+    learner = Learner(model, processor, layout, scenes=scenes, pictures=pictures, lessons=lessons, batch=batch)
+    if job.checkpoint is None:
+        _take_heads(learner, Path(base.place))
+    return learner
+
+
+def _take_heads(learner: Learner, place: Path) -> None:
+    heads = checkpoint_heads(place)
+    if heads is None:
+        return
+    try:
+        learner.heads.load_state_dict(heads)
+    except RuntimeError as error:
+        raise UsageError(
+            "the checkpoint's dense heads are for other defect types than the samples'",
+            where=str(place),
+            hint="copy the folder without state.pt: the heads then begin at random",
+        ) from error
 
 
 CACHE = "cache"
