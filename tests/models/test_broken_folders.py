@@ -71,37 +71,45 @@ def test_what_is_broken(folder: Path, file: str, text: str, told: str) -> None:
         load(folder)
 
 
+_MORE = 50
+
+
+def _moved(words: Any, room: int) -> None:
+    """A larger vocabulary: the special tokens come later."""
+    first = len(words["model"]["vocab"])
+    words["model"]["vocab"] |= {f"word {number}": first + number for number in range(_MORE)}
+    for token in words["added_tokens"]:
+        token["id"] += _MORE
+
+
+def _longer(words: Any, room: int) -> None:
+    """More special tokens behind the model's own than it has room for."""
+    last = words["added_tokens"][-1]
+    more = range(last["id"] + 1, room + _MORE)
+    words["added_tokens"] += [{**last, "id": number, "content": f"<more {number}>"} for number in more]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda words: _moved(words, 50), "an image is its token 955, the model's is 905"),
-        (lambda words: _longer(words, 50), "it has 965 tokens, the model 960"),
+        (_moved, "an image is its token {moved}, the model's is {image}"),
+        (_longer, "it has {longer} tokens, the model {size}"),
     ],
     ids=["other numbers", "more tokens"],
 )
 @pytest.mark.parametrize("call", [load, load_processor])
 def test_the_tokenizer_of_another_model(
-    folder: Path, change: Callable[[Any], None], told: str, call: Callable[[Path], object]
+    folder: Path, change: Callable[[Any, int], None], told: str, call: Callable[[Path], object]
 ) -> None:
-    words = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    change(words)
+    words, config = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("tokenizer", "config")
+    )
+    change(words, config)
     (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
-    with pytest.raises(ModelError, match=f"the tokenizer is another model's: {told}"):
+    image, size = config["image_token_id"], config["text_config"]["vocab_size"]
+    says = told.format(image=image, image_plus=image + 50, size=size, size_plus=size + 5)
+    with pytest.raises(ModelError, match=f"the tokenizer is another model's: {says}"):
         call(folder)
-
-
-def _moved(words: Any, by: int) -> None:
-    """A larger vocabulary: the special tokens come later."""
-    first = len(words["model"]["vocab"])
-    words["model"]["vocab"] |= {f"word {number}": first + number for number in range(by)}
-    for token in words["added_tokens"]:
-        token["id"] += by
-
-
-def _longer(words: Any, by: int) -> None:
-    """More special tokens behind the model's own."""
-    last = words["added_tokens"][-1]
-    words["added_tokens"] += [{**last, "id": last["id"] + n, "content": f"<more {n}>"} for n in range(1, by + 1)]
 
 
 def test_doctor_says_the_same(folder: Path) -> None:

@@ -76,7 +76,8 @@ def test_what_is_sent(local: LocalEngine) -> None:
     for request, (prompt, parameters) in zip(asked, fake_vllm.LLM.asked, strict=True):
         assert prompt["prompt_token_ids"] == local._reader.prompt(request).ids
         assert prompt["prompt_token_ids"].count(mark) == len(request.images)
-        assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(112, 112)] * len(request.images)
+        side = math.isqrt(local.profile.max_pixels)
+        assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(side, side)] * len(request.images)
         assert (parameters.temperature, parameters.max_tokens, parameters.stop) == (0.0, 7, [prompts.ANSWER_END])
         assert parameters.include_stop_str_in_output
         assert set(parameters.stop_token_ids) == set(local._ends)
@@ -152,7 +153,7 @@ def test_sampled_answers_are_asked_for() -> None:
     assert (parameters.max_tokens, parameters.stop) == (9, [prompts.ANSWER_END])
 
 
-def test_how_the_model_is_loaded() -> None:
+def test_how_the_model_is_loaded(local: LocalEngine) -> None:
     loaded = engine(dtype="float16", batch_size=64, vllm=VllmOptions(2, 0.5, 2048))
     (made,) = fake_vllm.LLM.made
     assert made == {
@@ -163,7 +164,9 @@ def test_how_the_model_is_loaded() -> None:
         "max_model_len": 2048,
         "max_num_seqs": 64,
         "limit_mm_per_prompt": {"image": MOST_IMAGES, "video": 0},
-        "mm_processor_kwargs": {"size": {"shortest_edge": 112 * 112, "longest_edge": 112 * 112}},
+        "mm_processor_kwargs": {
+            "size": {"shortest_edge": local.profile.min_pixels, "longest_edge": local.profile.max_pixels}
+        },
         "trust_remote_code": False,
         "seed": 0,
     }
