@@ -147,14 +147,18 @@ def _crop_bounds(box: Box, image_wh: Size) -> tuple[int, int, int, int]:
 
 
 def _otsu(values: FloatArray) -> float:
-    """The threshold that parts the values into the two most distinct groups (Otsu 1979), from 256 bins."""
+    """The threshold that parts the values into the two most distinct groups (Otsu 1979), from 256 bins.
+
+    Values that are all alike are one group: minus infinity.
+    """
     counts, edges = np.histogram(values, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts), counts.sum() - np.cumsum(counts)
     sums = np.cumsum(counts * centres)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(edges[1 + int(np.nanargmax(between[:-1]))])
+    parted = np.isfinite(between[:-1])
+    return float(edges[1 + int(np.nanargmax(between[:-1]))]) if parted.any() else -math.inf
 
 
 def _iou(a: BoolArray, b: BoolArray) -> float:

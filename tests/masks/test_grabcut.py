@@ -59,6 +59,17 @@ def test_uniform_box_falls_back_to_the_box_and_says_so() -> None:
     assert np.array_equal(result.mask, box_mask(box, image.size))
 
 
+def test_an_even_spot_that_fills_the_box_is_the_box_and_stands_out() -> None:
+    """No two groups of pixels can be told apart inside, all of them differ from what lies around."""
+    pixels = np.full((80, 100, 3), 90, dtype=np.uint8)
+    pixels[26:44, 26:54] = 220
+    box = (30.0, 30.0, 50.0, 40.0)
+    result = GrabCutSegmenter().segment(Image.fromarray(pixels), [box])[0]
+    assert result.source == "grabcut"
+    assert result.score > 0.5
+    assert np.array_equal(result.mask, box_mask(box, (100, 80)))
+
+
 def test_speckle_all_over_the_box_falls_back_to_the_box() -> None:
     pixels = np.full((120, 120, 3), 120, dtype=np.uint8)
     pixels[30:90:12, 30:90:12] = 0
