@@ -101,13 +101,12 @@ def _longer(words: Any, room: int) -> None:
 def test_the_tokenizer_of_another_model(
     folder: Path, change: Callable[[Any, int], None], told: str, call: Callable[[Path], object]
 ) -> None:
-    words, config = (
-        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("tokenizer", "config")
-    )
-    change(words, config)
-    (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    words = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     image, size = config["image_token_id"], config["text_config"]["vocab_size"]
-    says = told.format(image=image, image_plus=image + 50, size=size, size_plus=size + 5)
+    change(words, size)
+    (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    says = told.format(image=image, moved=image + _MORE, size=size, longer=size + _MORE)
     with pytest.raises(ModelError, match=f"the tokenizer is another model's: {says}"):
         call(folder)
 
