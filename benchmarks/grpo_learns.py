@@ -6,7 +6,7 @@
 
 `grounding` trains on referring expressions, rewarded with the IoU of the box; `anomaly` on yes/no questions, rewarded
 with `sc-grpo` (0 to 3: shape, verdict, place and kind); `new-products` on yes/no questions about the products the
-embedded model was not trained on, where it raises many false alarms, rewarded with `accuracy`. Trained is on scenes
+embedded model was not trained on, where it is a little worse, rewarded with `accuracy`. Trained is on scenes
 whose seeds are kept for it, which the embedded model has not seen. Asked before and after are scenes of the yes/no
 benchmark's seeds, half of them of products that neither the embedded model nor the run was trained on. Every prompt
 is answered once greedily and `--draws` times at temperature 1, as in training. Intervals are 95 % bootstraps of the

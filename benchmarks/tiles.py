@@ -3,7 +3,7 @@
     python benchmarks/tiles.py [--tiles off auto] [--normals 60] [--test 60] [--fpr 0.05] [--seed 0]
 
 Draws trays of 4 x 4 parts of one product that the embedded model was trained on, 896 x 896 px; one look of the model
-sees 112 x 112 px. A bad tray holds one bad part. `iadr1 calibrate` gets one half of the good trays, `iadr1 detect
+sees 168 x 168 px. A bad tray holds one bad part. `iadr1 calibrate` gets one half of the good trays, `iadr1 detect
 --calibration` looks at the other good trays and at bad ones; no part lies on two trays. Intervals are exact ones.
 A box is right where its IoU with a true one is 0.3 or more.
 """

@@ -1,6 +1,6 @@
 """Builds a tiny, randomly initialised but otherwise real Qwen2.5-VL with tokenizer, processor and chat template.
 
-It takes square inputs of 112x112 pixels, as the embedded model does, and writes rubbish: what the tests that load it
+It takes square inputs of 112x112 pixels and writes rubbish: what the tests that load it
 show holds for the code path, not for answers.
 """
 

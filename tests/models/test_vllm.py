@@ -27,6 +27,9 @@ from iadr1.stages.engines import load_options
 from iadr1.stages.inspection import setup
 from tests.models import fake_vllm
 
+SIDE = 168
+"""Of the embedded model's input, in pixels."""
+
 
 @pytest.fixture(autouse=True)
 def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,8 +79,7 @@ def test_what_is_sent(local: LocalEngine) -> None:
     for request, (prompt, parameters) in zip(asked, fake_vllm.LLM.asked, strict=True):
         assert prompt["prompt_token_ids"] == local._reader.prompt(request).ids
         assert prompt["prompt_token_ids"].count(mark) == len(request.images)
-        side = math.isqrt(local.profile.max_pixels)
-        assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(side, side)] * len(request.images)
+        assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(SIDE, SIDE)] * len(request.images)
         assert (parameters.temperature, parameters.max_tokens, parameters.stop) == (0.0, 7, [prompts.ANSWER_END])
         assert parameters.include_stop_str_in_output
         assert set(parameters.stop_token_ids) == set(local._ends)
@@ -153,7 +155,7 @@ def test_sampled_answers_are_asked_for() -> None:
     assert (parameters.max_tokens, parameters.stop) == (9, [prompts.ANSWER_END])
 
 
-def test_how_the_model_is_loaded(local: LocalEngine) -> None:
+def test_how_the_model_is_loaded() -> None:
     loaded = engine(dtype="float16", batch_size=64, vllm=VllmOptions(2, 0.5, 2048))
     (made,) = fake_vllm.LLM.made
     assert made == {
@@ -164,9 +166,7 @@ def test_how_the_model_is_loaded(local: LocalEngine) -> None:
         "max_model_len": 2048,
         "max_num_seqs": 64,
         "limit_mm_per_prompt": {"image": MOST_IMAGES, "video": 0},
-        "mm_processor_kwargs": {
-            "size": {"shortest_edge": local.profile.min_pixels, "longest_edge": local.profile.max_pixels}
-        },
+        "mm_processor_kwargs": {"size": {"shortest_edge": SIDE * SIDE, "longest_edge": SIDE * SIDE}},
         "trust_remote_code": False,
         "seed": 0,
     }

@@ -37,9 +37,9 @@ from iadr1.datasets.synthetic.scene import Scene, draw_plan, render
 from iadr1.records import Sample
 
 TRAINING_SEEDS = range(1_000_000)
-"""Scenes the embedded model is trained on (supervised)."""
+"""Scenes the embedded model is pretrained on."""
 FEWSHOT_SEEDS = range(1_000_000, 1_500_000)
-"""Scenes of the few-shot set, for reinforcement learning on images the embedded model has never seen."""
+"""Scenes of the few-shot set, for reinforcement learning; the embedded model saw those of world seed 1 only."""
 GROUNDING_SEEDS = range(1_500_000, 2_000_000)
 """Scenes of the referring expressions, for training."""
 MMAD_SEEDS = range(2_000_000, 2_250_000)
