@@ -156,9 +156,8 @@ def _otsu(values: FloatArray) -> float:
     below, above = np.cumsum(counts), counts.sum() - np.cumsum(counts)
     sums = np.cumsum(counts * centres)
     with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    parted = np.isfinite(between[:-1])
-    return float(edges[1 + int(np.nanargmax(between[:-1]))]) if parted.any() else -math.inf
+        between = (below * above * (sums / below - (sums[-1] - sums) / above) ** 2)[:-1]
+    return -math.inf if np.isnan(between).all() else float(edges[1 + int(np.nanargmax(between))])
 
 
 def _iou(a: BoolArray, b: BoolArray) -> float:

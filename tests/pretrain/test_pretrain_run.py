@@ -241,6 +241,20 @@ def test_heads_for_other_defect_types_are_refused(straight: PretrainConfig, tmp_
     assert "without state.pt" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("content", [b"", b"no such thing", {"model": {}}])
+def test_a_file_that_holds_no_heads_is_refused(
+    straight: PretrainConfig, tmp_path: Path, content: bytes | dict[str, object]
+) -> None:
+    place = tmp_path / "checkpoint"
+    shutil.copytree(straight.out / "model", place)
+    if isinstance(content, bytes):
+        (place / "state.pt").write_bytes(content)
+    else:
+        torch.save(content, place / "state.pt")
+    with pytest.raises(ModelError, match=r"state\.pt: holds no dense heads"):
+        pretrain.run(replace(straight, model=str(place), out=tmp_path / "run", whiten=False))
+
+
 def test_what_was_made_of_other_data_is_not_used(model: Path, world: Path, tmp_path: Path) -> None:
     """A run that was stopped before its first step has no claim on its folder, its pictures have none on the next."""
     for name in ("000000.jpg", "000001.jpg"):

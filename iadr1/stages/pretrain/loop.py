@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import random
 import shutil
 from collections.abc import Callable
@@ -37,9 +38,23 @@ class PretrainStep(Step):
 
 
 def checkpoint_heads(folder: Path) -> dict[str, torch.Tensor] | None:
-    """The dense heads that a checkpoint's folder holds beside its model; None for any other folder."""
+    """The dense heads that a checkpoint's folder holds beside its model; None for any other folder.
+
+    Raises:
+        ModelError: The file cannot be read, or is of something else.
+    """
     path = folder / _STATE
-    return torch.load(path, weights_only=True, mmap=True)["heads"] if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        heads: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["heads"]
+    except (OSError, EOFError, RuntimeError, LookupError, TypeError, pickle.UnpicklingError) as error:
+        raise ModelError(
+            "holds no dense heads of a pretraining",
+            where=str(path),
+            hint="copy the folder without this file: the heads then begin at random",
+        ) from error
+    return heads
 
 
 def optimizers(model: Any, heads: nn.Module, config: PretrainConfig) -> list[torch.optim.Optimizer]:

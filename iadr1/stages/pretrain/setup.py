@@ -83,7 +83,8 @@ def learner_of(
         on_picture: As `pretrain.run`.
 
     Raises:
-        ModelError: The model cannot be loaded.
+        ModelError: The model, or a checkpoint's dense heads beside it, cannot be loaded.
+        UsageError: These heads are for other defect types.
         DataError: A mask that does not fit.
         OutputError: The cache of pictures cannot be written.
     """
@@ -92,6 +93,7 @@ def learner_of(
         model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(base.place, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"cannot load the model: {brief(error)}", where=str(base.place)) from error
+    heads = checkpoint_heads(Path(base.place)) if job.checkpoint is None else None
     # The same samples about the same images, in the same size.
     content = [job.info["data"], job.info["leak_manifest"], str(job.root), vars(layout)]
     cache = Cache(config.out / CACHE, digest(content))
@@ -116,23 +118,16 @@ def learner_of(
         reference_share=config.reference_share,
     )
     learner = Learner(model, processor, layout, scenes=scenes, pictures=pictures, lessons=lessons, batch=batch)
-    if job.checkpoint is None:
-        _take_heads(learner, Path(base.place))
+    if heads is not None:
+        try:
+            learner.heads.load_state_dict(heads)
+        except RuntimeError as error:
+            raise UsageError(
+                "the checkpoint's dense heads are for other defect types than the samples'",
+                where=str(base.place),
+                hint="copy the folder without state.pt: the heads then begin at random",
+            ) from error
     return learner
-
-
-def _take_heads(learner: Learner, place: Path) -> None:
-    heads = checkpoint_heads(place)
-    if heads is None:
-        return
-    try:
-        learner.heads.load_state_dict(heads)
-    except RuntimeError as error:
-        raise UsageError(
-            "the checkpoint's dense heads are for other defect types than the samples'",
-            where=str(place),
-            hint="copy the folder without state.pt: the heads then begin at random",
-        ) from error
 
 
 CACHE = "cache"
